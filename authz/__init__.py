@@ -1,0 +1,1 @@
+"""Authorization and policy enforcement with Cedar policies."""

@@ -1,0 +1,1 @@
+"""Who calls: tokens verified against the keys of their issuers."""

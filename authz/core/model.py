@@ -1,0 +1,378 @@
+"""The nouns: frozen values that every room shares. DESIGN calls this the house's glossary.
+
+Cedar's terms follow the Cedar documentation (authorization, policies, entities and schema).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum
+from typing import NamedTuple, TypeAlias
+
+from authz.core.errors import Reason
+
+
+class EntityUid(NamedTuple):
+    """A Cedar entity's unique identifier, `Type::"id"`. `type` carries its namespace."""
+
+    type: str
+    id: str
+
+    def __str__(self) -> str:
+        escaped = self.id.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r")
+        return f'{self.type}::"{escaped}"'
+
+
+class Extension(NamedTuple):
+    """A Cedar extension value: `function` is `ip`, `decimal`, `datetime` or `duration`."""
+
+    function: str
+    argument: str
+
+
+# A set is a tuple (order is of no account), a record a mapping. EntityUid and Extension are tuples
+# too, so look for them first.
+Value: TypeAlias = "str | int | bool | EntityUid | Extension | tuple[Value, ...] | Mapping[str, Value]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entity:
+    """One Cedar entity: attributes, direct parents, tags."""
+
+    uid: EntityUid
+    attributes: Mapping[str, Value] = field(default_factory=dict)
+    parents: frozenset[EntityUid] = frozenset()
+    tags: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, weakref_slot=True)
+class EntitySlice:
+    """What one source says of entities, e.g. one verified token of its principal.
+
+    Compared by identity and weakly referable: it is built once and shared by many queries, so an adapter
+    may keep what it derives from it (an engine's handle) beside it for as long as it lives.
+    """
+
+    entities: tuple[Entity, ...] = ()
+
+
+class Headers:
+    """A request's header fields by lower-case name, in the order received; immutable.
+
+    Names with an underscore are left out: CGI-style folding makes them aliases of other names
+    (CVE-2025-64484 and its like).
+    """
+
+    __slots__ = ("_fields",)
+
+    def __init__(self, fields: Iterable[tuple[str, str]] = ()) -> None:
+        table: dict[str, list[str]] = {}
+        for name, value in fields:
+            if "_" in name:
+                continue
+            key = name.lower()
+            if key in table:
+                table[key].append(value)
+            else:
+                table[key] = [value]
+        self._fields = table
+
+    def all(self, name: str) -> tuple[str, ...]:
+        """Every value of the lower-case `name`, in order; empty if absent."""
+        values = self._fields.get(name)
+        return tuple(values) if values else ()
+
+    def get(self, name: str) -> str | None:
+        """The first value of the lower-case `name`, None if absent."""
+        values = self._fields.get(name)
+        return values[0] if values else None
+
+    def count(self, name: str) -> int:
+        """How often the lower-case `name` was sent."""
+        values = self._fields.get(name)
+        return len(values) if values else 0
+
+    def items(self) -> Iterable[tuple[str, str]]:
+        """Every field as (lower-case name, value)."""
+        return ((name, value) for name, values in self._fields.items() for value in values)
+
+    def repeated(self, names: frozenset[str]) -> str | None:
+        """One of `names` that was sent more than once, None if there is none."""
+        fields = self._fields
+        for name in names & fields.keys():
+            if len(fields[name]) > 1:
+                return name
+        return None
+
+    def __repr__(self) -> str:
+        # Values may be credentials.
+        return f"Headers({sorted(self._fields)})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CanonicalPath:
+    """A path that can be read in one way only. Made by `authz.core.request`, nowhere else."""
+
+    text: str
+    """Normalised form, percent-encoded, for the log."""
+    segments: tuple[str, ...]
+    """Decoded segments; `/a/` has the segments `a` and the empty string."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """Who called the door: the proxy, not the client."""
+
+    address: str = ""
+    """IP address of the proxy's connection; empty on a Unix socket."""
+    trusted: bool = False
+    """May it speak for clients (method, path, host, address)? Decided by the door."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A request for which a proxy or an application asks. Canonical by construction."""
+
+    id: str
+    """The decision id, ours, unique."""
+    method: str
+    scheme: str
+    host: str
+    """Lower case, without port and trailing dot."""
+    path: CanonicalPath
+    query: str = ""
+    """Raw, without the question mark."""
+    headers: Headers = field(default_factory=Headers)
+    body: bytes | None = None
+    source_address: str | None = None
+    """The client's IP address as a trusted proxy vouches for it; None if nobody does."""
+    peer: Peer = Peer()
+    external_id: str | None = None
+    """The proxy's request id, if it sent one."""
+    extensions: Mapping[str, str] = field(default_factory=dict)
+    """What the proxy's own configuration vouches for, e.g. Envoy's context_extensions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, weakref_slot=True, repr=False)
+class Credential:
+    """The verified token, opaque. Only a remote decision point in token mode opens it."""
+
+    kind: str
+    """`access` or `id`."""
+    secret: str
+
+    def __repr__(self) -> str:
+        return f"Credential(kind={self.kind!r}, secret=<redacted>)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who calls. Exists only after verification, or for a route's configured anonymous principal."""
+
+    scheme: str
+    """`bearer` or `anonymous`."""
+    issuer: str
+    subject: str
+    claims: Mapping[str, object] = field(default_factory=dict, repr=False)
+    expires_at: float | None = None
+    """Seconds since the epoch; None: never."""
+    principal: EntityUid
+    entities: EntitySlice = field(default_factory=EntitySlice, repr=False)
+    """The principal with its parents and attributes, by the rules of its identity source."""
+    token: Mapping[str, Value] | None = field(default=None, repr=False)
+    """`context.token` (access tokens only); one object for the life of the token."""
+    credential: Credential | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """Cedar's question; a decision point's only input.
+
+    `context` may hold the reserved keys `token` and `pip`. `entities` comes source by source; one entity
+    described by two of them is united, the earlier source winning on attributes.
+    """
+
+    principal: EntityUid
+    action: EntityUid
+    resource: EntityUid
+    context: Mapping[str, Value] = field(default_factory=dict)
+    entities: tuple[EntitySlice, ...] = ()
+    credential: Credential | None = field(default=None, compare=False, repr=False)
+
+
+class Verdict(StrEnum):
+    """A decision point's answer. A failure is an exception, never a third verdict."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+
+
+class Effect(StrEnum):
+    """A policy's effect."""
+
+    PERMIT = "permit"
+    FORBID = "forbid"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyError:
+    """A policy that could not be evaluated and was therefore skipped, as Cedar does."""
+
+    policy_id: str
+    effect: Effect
+    message: str = field(repr=False)
+    """The engine's words; may hold attribute values, so it goes to the debug log at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What a decision point said, with its evidence."""
+
+    verdict: Verdict
+    policies: tuple[str, ...] = ()
+    """Determining policies, sorted: the matching forbids if any, else the matching permits."""
+    errors: tuple[PolicyError, ...] = ()
+    messages: tuple[str, ...] = ()
+    """`@deny_message` annotations of the determining forbids."""
+    decision_point: str = "cedar"
+    version: str = ""
+    """Version of the policy set."""
+    age: float = 0.0
+    """Seconds since the policy set was known to be current."""
+
+
+class Stage(Enum):
+    """The five stages of a check, in order; the values are the names in metrics and records."""
+
+    ROUTE = "route"
+    AUTHENTICATE = "authenticate"
+    MAP = "map"
+    ENRICH = "enrich"
+    DECIDE = "decide"
+    ENFORCE = "enforce"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeaderEdits:
+    """What an allowed request's headers become. INVARIANT: no name is in both."""
+
+    set: tuple[tuple[str, str], ...] = ()
+    remove: tuple[str, ...] = ()
+
+
+NO_EDITS = HeaderEdits()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowed:
+    """Go on. INVARIANT: cannot be built without an allowing decision."""
+
+    decision: Decision
+    edits: HeaderEdits = NO_EDITS
+
+    def __post_init__(self) -> None:
+        if self.decision.verdict is not Verdict.ALLOW:
+            msg = "an Allowed needs a decision whose verdict is ALLOW"
+            raise ValueError(msg)
+
+    @property
+    def reason(self) -> Reason:
+        """Always `allowed`."""
+        return Reason.ALLOWED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Denied:
+    """Stop: the request, its credential or a decision forbids it."""
+
+    stage: Stage
+    reason: Reason
+    status: int = 403
+    decision: Decision | None = None
+    detail: str = ""
+    """For the log, never for the client."""
+
+    @property
+    def policies(self) -> tuple[str, ...]:
+        """Determining policies, empty before a decision and on implicit deny."""
+        return self.decision.policies if self.decision is not None else ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """Stop: nobody could decide. `let_through` is set by a route that spells out fail-open, by nothing else."""
+
+    stage: Stage
+    reason: Reason
+    status: int = 503
+    let_through: bool = False
+    edits: HeaderEdits = NO_EDITS
+    """With `let_through` only: the identity headers, removed."""
+    detail: str = ""
+
+
+Outcome: TypeAlias = Allowed | Denied | Failed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """One static policy or one template, as its store keeps it."""
+
+    id: str
+    text: str
+    effect: Effect
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    file: str = ""
+    line: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemplateLink:
+    """A template with its slots (`?principal`, `?resource`) filled."""
+
+    id: str
+    template_id: str
+    values: Mapping[str, EntityUid]
+    file: str = ""
+    line: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicySnapshot:
+    """A policy store's content at one moment; replaced whole, never edited."""
+
+    version: str
+    """Digest of the content."""
+    policies: tuple[Policy, ...]
+    templates: tuple[Policy, ...] = ()
+    links: tuple[TemplateLink, ...] = ()
+    schema: str | None = None
+    """Cedar or JSON syntax, as stored."""
+    schema_file: str = ""
+    entities: str = "[]"
+    """Cedar JSON; the store's own entities."""
+    entities_file: str = ""
+    origin: str = ""
+    loaded_at: float = 0.0
+    """Seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One check, told once: the audit line, `explain` and replay all read it."""
+
+    request: Request | None
+    outcome: Outcome
+    time: float
+    """Seconds since the epoch at which the check began."""
+    door: str
+    route: str = ""
+    identity: Identity | None = None
+    query: Query | None = None
+    decision: Decision | None = None
+    timings: tuple[tuple[str, float], ...] = ()
+    """(stage, seconds) in order."""
+    duration: float = 0.0
+    id: str = ""
+    """The decision id; also present where no Request could be made."""

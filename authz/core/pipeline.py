@@ -1,0 +1,139 @@
+"""`Authorizer.check`: the stages of a check, on one page.
+
+The result does not start as success. `Allowed` is built in one place, from an allowing decision; every other
+end of every stage is a `Denied` or a `Failed`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from authz.core.errors import AuthzError, NoRoute, Reason, RequestRefused, Unauthenticated, Unavailable, UntrustedPeer
+from authz.core.mapping import Lookup
+from authz.core.model import (
+    NO_EDITS,
+    Allowed,
+    Decision,
+    Denied,
+    EntityUid,
+    Failed,
+    Identity,
+    Outcome,
+    Query,
+    Request,
+    Stage,
+    Verdict,
+)
+from authz.core.ports import Authenticator, DecisionPoint, InformationPoint
+from authz.core.routes import Route, RouteTable
+
+
+class Trail:
+    """How far a check came. The one mutable value: it survives a timeout, so the record still tells the tale."""
+
+    __slots__ = ("decision", "error", "identity", "query", "route", "stage")
+
+    def __init__(self) -> None:
+        self.stage = Stage.ROUTE
+        self.route: Route | None = None
+        self.identity: Identity | None = None
+        self.query: Query | None = None
+        self.decision: Decision | None = None
+        self.error: BaseException | None = None
+
+    def enter(self, stage: Stage) -> None:
+        """Called as each stage begins. The shell's trail also reads its clock here."""
+        self.stage = stage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authorizer:
+    """Everything one check needs, replaced whole on reload, so that no check sees half of a change."""
+
+    routes: RouteTable
+    authenticators: tuple[Authenticator, ...]
+    decision_point: DecisionPoint
+    anonymous: Mapping[EntityUid, Identity] = field(default_factory=dict)
+    information: Mapping[str, InformationPoint] = field(default_factory=dict)
+
+    async def check(self, request: Request, trail: Trail) -> Outcome:
+        """The outcome for a request. Raises nothing but what cancels the task (BaseException)."""
+        try:
+            if not request.peer.trusted:
+                raise UntrustedPeer("the caller is not a trusted proxy; see `trusted_proxies`")
+            route, parameters = self.routes.match(request)
+            trail.route = route
+
+            trail.enter(Stage.AUTHENTICATE)
+            identity = trail.identity = await self._authenticate(route, request)
+
+            trail.enter(Stage.MAP)
+            lookup = Lookup(request, identity, parameters)
+            query = trail.query = route.query(lookup)
+
+            if route.information:
+                trail.enter(Stage.ENRICH)
+                query = trail.query = await self._enrich(route, lookup, query)
+
+            trail.enter(Stage.DECIDE)
+            decision = trail.decision = await self.decision_point.decide(query)
+
+            trail.enter(Stage.ENFORCE)
+            if decision.verdict is Verdict.ALLOW:
+                return Allowed(decision=decision, edits=route.edits(lookup) if route.headers else NO_EDITS)
+            reason = Reason.POLICY_FORBID if decision.policies else Reason.POLICY_NO_PERMIT
+            return Denied(stage=Stage.DECIDE, reason=reason, decision=decision)
+        except AuthzError as error:
+            trail.error = error
+            return ended(trail, error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is not an allow
+            trail.error = error
+            return failed(trail, Reason.INTERNAL, status=500, detail=f"unexpected {type(error).__name__}")
+
+    async def _authenticate(self, route: Route, request: Request) -> Identity:
+        for authenticator in self.authenticators:
+            identity = await authenticator.authenticate(request)
+            if identity is not None:
+                if route.issuers and identity.issuer not in route.issuers:
+                    raise Unauthenticated(Reason.TOKEN_ISSUER, "the route does not accept this issuer's tokens")
+                return identity
+        if route.anonymous is not None:
+            return self.anonymous[route.anonymous]
+        raise Unauthenticated(Reason.NO_CREDENTIALS, "no credential was sent, and the route has no anonymous principal")
+
+    async def _enrich(self, route: Route, lookup: Lookup, query: Query) -> Query:
+        found = {name: await self.information[name].fetch(keys) for name, keys in route.keys(lookup).items()}
+        pip = {key: value for attributes in found.values() for key, value in attributes.context.items()}
+        return Query(
+            principal=query.principal,
+            action=query.action,
+            resource=query.resource,
+            context={**query.context, "pip": pip},
+            entities=(*query.entities, *(attributes.entities for attributes in found.values())),
+            credential=query.credential,
+        )
+
+
+def ended(trail: Trail, error: AuthzError) -> Outcome:
+    """The outcome of a stage that could not answer. By type: what is not plainly a denial is a failure."""
+    if isinstance(error, Unavailable):
+        return failed(trail, error.reason, status=error.status, detail=error.detail)
+    if isinstance(error, RequestRefused | UntrustedPeer | NoRoute | Unauthenticated):
+        return Denied(stage=trail.stage, reason=error.reason, status=error.status, detail=error.detail)
+    return failed(trail, Reason.INTERNAL, status=500, detail=f"unexpected {type(error).__name__}")
+
+
+def failed(trail: Trail, reason: Reason, *, status: int = 503, detail: str = "") -> Failed:
+    """A failure at the stage reached; let through only where the matched route spells out fail-open."""
+    route = trail.route
+    if route is not None and route.fail_open:
+        return Failed(
+            stage=trail.stage,
+            reason=reason,
+            status=status,
+            detail=detail,
+            let_through=True,
+            edits=route.bare_edits(),
+        )
+    return Failed(stage=trail.stage, reason=reason, status=status, detail=detail)

@@ -1,0 +1,248 @@
+"""The compiled route table: Request → Route; Route and Identity → Query.
+
+Among the routes that match a request the narrowest wins: exact host before `*.suffix` before `*`, a literal
+segment before `{parameter}` before `{rest...}`, a method list before `*`. Two routes may nest, one inside the
+other, but never cross: crossing, equal and unreachable routes are refused at load, so that which route counts
+is never a matter of order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from authz.core.errors import NoRoute, Reason, RequestRefused
+from authz.core.mapping import Kind, Lookup, Source, Template, bad_value, convert
+from authz.core.model import (
+    Entity,
+    EntitySlice,
+    EntityUid,
+    HeaderEdits,
+    Query,
+    Request,
+    Value,
+)
+
+# Printable ASCII but the percent sign, so that what is encoded can be decoded without doubt.
+_HEADER_SAFE = "".join(chr(c) for c in range(0x20, 0x7F) if chr(c) != "%")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """One segment of a path template: a literal, a parameter, or the rest (one or more segments)."""
+
+    literal: str | None = None
+    parameter: str = ""
+    rest: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContextAttribute:
+    name: str
+    kind: Kind
+    source: Source
+    entity_type: str
+    required: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """A compiled route. Made by `authz.core.route_compiler`."""
+
+    name: str
+    methods: frozenset[str] | None
+    host: str
+    segments: tuple[Segment, ...]
+    action: EntityUid
+    resource_type: str
+    resource_id: Template
+    resource_parents: tuple[tuple[str, Template], ...]
+    constants: Mapping[str, Value]
+    attributes: tuple[ContextAttribute, ...]
+    issuers: frozenset[str]
+    anonymous: EntityUid | None
+    headers: tuple[tuple[str, Template], ...]
+    information: tuple[tuple[str, tuple[tuple[str, Template], ...]], ...]
+    fail_open: bool
+    file: str = ""
+    line: int | None = None
+
+    def query(self, lookup: Lookup) -> Query:
+        """Cedar's question for a request and an identity.
+
+        Raises:
+            RequestRefused: a value of the request is missing or does not fit its kind.
+            Unauthenticated: a claim is missing or does not fit.
+        """
+        identity = lookup.identity
+        resource = EntityUid(self.resource_type, _required(self.resource_id, lookup))
+        entities = identity.entities
+        slices: tuple[EntitySlice, ...] = (entities,)
+        if self.resource_parents:
+            parents = frozenset(EntityUid(kind, _required(name, lookup)) for kind, name in self.resource_parents)
+            slices = (entities, EntitySlice(entities=(Entity(uid=resource, parents=parents),)))
+        return Query(
+            principal=identity.principal,
+            action=self.action,
+            resource=resource,
+            context=self._context(lookup),
+            entities=slices,
+            credential=identity.credential,
+        )
+
+    def _context(self, lookup: Lookup) -> Mapping[str, Value]:
+        context: dict[str, Value] = dict(self.constants)
+        for attribute in self.attributes:
+            raw = attribute.source.read(lookup)
+            if raw is not None:
+                context[attribute.name] = convert(
+                    attribute.kind, raw, attribute.source, entity_type=attribute.entity_type
+                )
+            elif attribute.required:
+                raise bad_value(attribute.source, "a value, for the route requires it")
+        if lookup.identity.token is not None:
+            context["token"] = lookup.identity.token
+        return context
+
+    def edits(self, lookup: Lookup) -> HeaderEdits:
+        """The identity headers of an allowed request: each is set, or removed where its value is absent."""
+        kept: list[tuple[str, str]] = []
+        removed: list[str] = []
+        for name, template in self.headers:
+            value = template.render(lookup)
+            if value is None:
+                removed.append(name)
+            else:
+                kept.append((name, header_value(value)))
+        return HeaderEdits(set=tuple(kept), remove=tuple(removed))
+
+    def bare_edits(self) -> HeaderEdits:
+        """For a request let through without a decision: it carries none of the identity headers."""
+        return HeaderEdits(remove=tuple(name for name, _ in self.headers))
+
+    def keys(self, lookup: Lookup) -> Mapping[str, Mapping[str, str]]:
+        """Information point → keys to ask it with."""
+        return {
+            point: {key: _required(template, lookup) for key, template in keys} for point, keys in self.information
+        }
+
+
+def header_value(value: str) -> str:
+    """A header value that every proxy carries unchanged: printable ASCII, all else and `%` percent-encoded."""
+    if value.isascii() and value.isprintable() and "%" not in value and value == value.strip():
+        return value
+    encoded = quote(value, safe=_HEADER_SAFE)
+    stripped = encoded.strip(" ")
+    return "%20" * (len(encoded) - len(encoded.lstrip(" "))) + stripped + "%20" * (len(encoded) - len(encoded.rstrip(" ")))
+
+
+def _required(template: Template, lookup: Lookup) -> str:
+    value = template.render(lookup)
+    if not value:
+        sources = (part for part in template.parts if isinstance(part, Source))
+        missing = next((source for source in sources if source.read(lookup) is None), None)
+        if missing is None:
+            raise RequestRefused(Reason.BAD_PARAMETER, "an entity identifier came out empty")
+        raise bad_value(missing, "a value, for an entity identifier is made of it")
+    return value
+
+
+class _Node:
+    __slots__ = ("leaf", "literals", "parameter", "rest")
+
+    def __init__(self) -> None:
+        self.literals: dict[str, _Node] = {}
+        self.parameter: _Node | None = None
+        self.rest: list[Route] = []
+        self.leaf: list[Route] = []
+
+
+class RouteTable:
+    """Finds the route of a request. Built by `authz.core.route_compiler`; immutable afterwards."""
+
+    def __init__(self, routes: tuple[Route, ...] = ()) -> None:
+        self.routes = routes
+        self._root = _Node()
+        for route in routes:
+            self._insert(route)
+
+    def _insert(self, route: Route) -> None:
+        node = self._root
+        for segment in route.segments:
+            if segment.rest:
+                node.rest.append(route)
+                node.rest.sort(key=_narrowness)
+                return
+            if segment.literal is None:
+                node.parameter = node.parameter or _Node()
+                node = node.parameter
+            else:
+                node = node.literals.setdefault(segment.literal, _Node())
+        node.leaf.append(route)
+        node.leaf.sort(key=_narrowness)
+
+    def match(self, request: Request) -> tuple[Route, Mapping[str, str]]:
+        """The narrowest route that covers the request, and its path parameters.
+
+        Raises:
+            NoRoute: none does.
+        """
+        segments = request.path.segments
+        route = _walk(self._root, segments, 0, request.method, request.host)
+        if route is None:
+            raise NoRoute("no route covers the request's method, host and path")
+        return route, _parameters(route, segments)
+
+
+def _walk(node: _Node, segments: tuple[str, ...], position: int, method: str, host: str) -> Route | None:
+    # Narrowest first, with backtracking. Since routes never cross, the first hit is inside every other hit.
+    if position == len(segments):
+        return _select(node.leaf, method, host)
+    segment = segments[position]
+    child = node.literals.get(segment)
+    if child is not None:
+        found = _walk(child, segments, position + 1, method, host)
+        if found is not None:
+            return found
+    if node.parameter is not None and segment:
+        found = _walk(node.parameter, segments, position + 1, method, host)
+        if found is not None:
+            return found
+    return _select(node.rest, method, host) if node.rest else None
+
+
+def _select(routes: list[Route], method: str, host: str) -> Route | None:
+    for route in routes:
+        if (route.methods is None or method in route.methods) and (
+            route.host == "*" or host_covers(route.host, host)
+        ):
+            return route
+    return None
+
+
+def _parameters(route: Route, segments: tuple[str, ...]) -> Mapping[str, str]:
+    found: dict[str, str] = {}
+    for position, segment in enumerate(route.segments):
+        if segment.rest:
+            found[segment.parameter] = "/".join(segments[position:])
+        elif segment.literal is None:
+            found[segment.parameter] = segments[position]
+    return found
+
+
+def _narrowness(route: Route) -> tuple[int, int, int]:
+    if route.host == "*":
+        host = (2, 0)
+    elif route.host.startswith("*."):
+        host = (1, -len(route.host))
+    else:
+        host = (0, 0)
+    return (*host, len(route.methods) if route.methods is not None else 1 << 30)
+
+
+def host_covers(pattern: str, host: str) -> bool:
+    """Does a route's host pattern (a name, `*.suffix` or `*`) cover a host name or a narrower pattern?"""
+    if pattern in {"*", host}:
+        return True
+    return pattern.startswith("*.") and host.endswith(pattern[1:]) and len(host) > len(pattern) - 1

@@ -1,0 +1,1 @@
+"""Decision points: who answers Cedar's question."""

@@ -1,0 +1,180 @@
+"""Core values ↔ Cedar's JSON, and the rule by which values are projected onto what a schema declares.
+
+Values reach the engine in explicit form only (`__entity`, `__extn`), so that the same value means the same
+with and without a schema. Untrusted records can never spell these keys: `from_json` refuses them where no
+type asks for them (Cedar documentation, "Entities and context JSON format").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from authz.core.cedar_schema import (
+    Attribute,
+    BoolType,
+    CedarType,
+    EntityType,
+    ExtensionType,
+    LongType,
+    RecordType,
+    SetType,
+    StringType,
+)
+from authz.core.model import Entity, EntityUid, Extension, Value
+
+Json = Any
+"""What `json.loads` gives and `json.dumps` takes."""
+
+ESCAPES = frozenset({"__entity", "__extn", "__expr"})
+_FUNCTIONS = {"ipaddr": "ip", "decimal": "decimal", "datetime": "datetime", "duration": "duration"}
+
+
+class Misfit(ValueError):
+    """A value does not fit the type that the schema declares; names the place, never the value."""
+
+
+def to_json(value: Value) -> Json:
+    """A core value in Cedar's explicit JSON form."""
+    if isinstance(value, str | int):  # bool is an int
+        return value
+    if isinstance(value, EntityUid):
+        return {"__entity": uid_to_json(value)}
+    if isinstance(value, Extension):
+        return {"__extn": {"fn": value.function, "arg": value.argument}}
+    if isinstance(value, tuple):
+        return [to_json(member) for member in value]
+    return {name: to_json(member) for name, member in value.items()}
+
+
+def uid_to_json(uid: EntityUid) -> dict[str, str]:
+    """`{"type": …, "id": …}`; the engine's structured form, which takes every id as it is."""
+    return {"type": uid.type, "id": uid.id}
+
+
+def entity_to_json(entity: Entity) -> dict[str, Json]:
+    """An entity in Cedar's JSON form."""
+    found: dict[str, Json] = {
+        "uid": uid_to_json(entity.uid),
+        "attrs": {name: to_json(value) for name, value in entity.attributes.items()},
+        "parents": [uid_to_json(parent) for parent in sorted(entity.parents)],
+    }
+    if entity.tags:
+        found["tags"] = {name: to_json(value) for name, value in entity.tags.items()}
+    return found
+
+
+def references(value: Value) -> Iterator[EntityUid]:
+    """Every entity that a value names, however deep."""
+    if isinstance(value, EntityUid):
+        yield value
+    elif isinstance(value, Mapping):
+        for member in value.values():
+            yield from references(member)
+    elif isinstance(value, tuple) and not isinstance(value, Extension):
+        for member in value:
+            yield from references(member)
+
+
+def uid_from_json(data: Json, where: str) -> EntityUid:
+    """Reads `{"type", "id"}`, with or without the `__entity` wrapper.
+
+    Raises:
+        Misfit: it is not of that form.
+    """
+    if isinstance(data, Mapping) and set(data) == {"__entity"}:
+        data = data["__entity"]
+    if not isinstance(data, Mapping) or not isinstance(data.get("type"), str) or not isinstance(data.get("id"), str):
+        raise Misfit(f'{where}: expected an entity reference such as {{"type": "Ns::User", "id": "alice"}}')
+    return EntityUid(data["type"], data["id"])
+
+
+def from_json(data: Json, declared: CedarType | None, where: str) -> Value:
+    """A value of a store's own entities, by its declared type; without one, by its explicit form.
+
+    Raises:
+        Misfit: null, a float, a number beyond 64 bits, or a value of another type than declared.
+    """
+    if isinstance(declared, EntityType):
+        return uid_from_json(data, where)
+    if isinstance(declared, ExtensionType):
+        return _extension_from_json(data, declared, where)
+    if isinstance(data, Mapping):
+        return _mapping_from_json(data, declared, where)
+    if isinstance(data, list):
+        member = declared.element if isinstance(declared, SetType) else None
+        return tuple(from_json(item, member, f"{where}[{index}]") for index, item in enumerate(data))
+    if isinstance(data, str) or (isinstance(data, int) and -(2**63) <= data < 2**63):
+        return data
+    raise Misfit(f"{where}: expected text, a 64-bit whole number, a boolean, a set or a record")
+
+
+def _extension_from_json(data: Json, declared: ExtensionType, where: str) -> Extension:
+    function = _FUNCTIONS.get(declared.name, declared.name)
+    if isinstance(data, str):
+        return Extension(function, data)
+    inner = data.get("__extn") if isinstance(data, Mapping) else None
+    if isinstance(inner, Mapping) and inner.get("fn") == function and isinstance(inner.get("arg"), str):
+        return Extension(function, inner["arg"])
+    raise Misfit(f"{where}: expected the text of a value of type `{declared.name}`")
+
+
+def _mapping_from_json(data: Mapping[str, Json], declared: CedarType | None, where: str) -> Value:
+    if declared is None and set(data) == {"__entity"}:
+        return uid_from_json(data, where)
+    if declared is None and set(data) == {"__extn"}:
+        inner = data["__extn"]
+        if isinstance(inner, Mapping) and isinstance(inner.get("fn"), str) and isinstance(inner.get("arg"), str):
+            return Extension(inner["fn"], inner["arg"])
+        raise Misfit(f'{where}: expected {{"__extn": {{"fn": …, "arg": …}}}}')
+    if ESCAPES & data.keys():
+        raise Misfit(f"{where}: `__entity`, `__extn` and `__expr` are no names of attributes")
+    members = declared.attributes if isinstance(declared, RecordType) else {}
+    return {
+        name: from_json(item, members[name].type if name in members else None, f"{where}.{name}")
+        for name, item in data.items()
+    }
+
+
+def project(value: Value, declared: CedarType, where: str) -> Value:
+    """A value cut to what the schema declares: undeclared members of records are left out.
+
+    Raises:
+        Misfit: a declared part has another type. A policy would err on it and be skipped, also a forbid.
+    """
+    if isinstance(declared, RecordType):
+        if isinstance(value, Mapping):
+            return project_record(value, declared.attributes, where)
+    elif isinstance(declared, SetType):
+        if type(value) is tuple:
+            return tuple(project(member, declared.element, f"{where}[]") for member in value)
+    elif _is_of(value, declared):
+        return value
+    raise Misfit(f"{where}: expected a value of the type that the schema declares")
+
+
+def project_record(
+    values: Mapping[str, Value], declared: Mapping[str, Attribute], where: str
+) -> dict[str, Value]:
+    """The declared members of a record, each projected. Raises as `project` does."""
+    return {
+        name: project(values[name], attribute.type, f"{where}.{name}")
+        for name, attribute in declared.items()
+        if name in values
+    }
+
+
+def _is_of(value: Value, declared: CedarType) -> bool:
+    match declared:
+        case StringType():
+            return isinstance(value, str)
+        case BoolType():
+            return isinstance(value, bool)
+        case LongType():
+            return isinstance(value, int) and not isinstance(value, bool)
+        case EntityType():
+            return isinstance(value, EntityUid) and value.type == declared.name
+        case ExtensionType():
+            return isinstance(value, Extension) and value.function == _FUNCTIONS.get(declared.name)
+        case _:
+            return False

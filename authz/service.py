@@ -1,0 +1,141 @@
+"""The shell round the core: deadline, timings, the record. The only caller of `Authorizer.check`.
+
+Doors and the library hold a `Service` and nothing behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import count
+
+from authz.core.enforce import Disclosure
+from authz.core.errors import AuthzError, Reason
+from authz.core.model import Denied, Failed, Outcome, Record, Request, Stage
+from authz.core.pipeline import Authorizer, Trail, ended, failed
+from authz.core.ports import RecordSink
+from authz.core.request import STRICT, PathRules
+
+ALREADY_FINISHED = 0.0
+
+
+class _TimedTrail(Trail):
+    """A trail that notes when each stage began."""
+
+    __slots__ = ("_clock", "marks")
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__()
+        self._clock = clock
+        self.marks: list[tuple[Stage, float]] = [(Stage.ROUTE, clock())]
+
+    def enter(self, stage: Stage) -> None:
+        self.stage = stage
+        self.marks.append((stage, self._clock()))
+
+    def timings(self, end: float) -> tuple[tuple[str, float], ...]:
+        """(stage, seconds) in order."""
+        marks = self.marks
+        ends = [at for _, at in marks[1:]]
+        ends.append(end)
+        return tuple((stage.value, until - at) for (stage, at), until in zip(marks, ends, strict=True))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What bounds a check."""
+
+    deadline: float = 1.0
+    """Seconds. Keep it below the proxy's own timeout, so that the client gets a reason."""
+    in_flight: int = 1024
+    """Checks under way at once; more are failed with `overloaded` at once."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Service:
+    """Checks requests, and tells each check once to every sink. `authorizer` is swapped whole on reload."""
+
+    authorizer: Authorizer
+    sinks: tuple[RecordSink, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    disclosure: Disclosure = field(default_factory=Disclosure)
+    path_rules: PathRules = STRICT
+    clock: Callable[[], float] = time.perf_counter
+    now: Callable[[], float] = time.time
+    in_flight: int = 0
+    _prefix: str = field(default_factory=lambda: secrets.token_hex(8))
+    _numbers: count[int] = field(default_factory=count)
+
+    def new_id(self) -> str:
+        """A decision id: 64 random bits for the process, then a number. Unique, and cheap enough for each request."""
+        return f"{self._prefix}-{next(self._numbers):x}"
+
+    async def check(self, request: Request, *, door: str, deadline: float | None = None) -> Outcome:
+        """The outcome for a request, recorded. Never raises an `Exception`.
+
+        Args:
+            request: canonical, from a codec or the library.
+            door: which door asks, for the record.
+            deadline: seconds the caller will still wait; the smaller of this and the configured one counts.
+        """
+        trail = _TimedTrail(self.clock)
+        begun = self.now()
+        if self.in_flight >= self.limits.in_flight:
+            outcome: Outcome = failed(trail, Reason.OVERLOADED, detail="too many checks are under way")
+            self._record(request, outcome, trail, begun, door)
+            return outcome
+        self.in_flight += 1
+        # INVARIANT: until the authorizer answers, the outcome is a failure; a cancelled check is recorded as one.
+        outcome = Failed(stage=Stage.ROUTE, reason=Reason.DEADLINE, detail="the caller went away")
+        try:
+            outcome = await self._bounded(request, trail, deadline)
+        finally:
+            self.in_flight -= 1
+            self._record(request, outcome, trail, begun, door)
+        return outcome
+
+    async def _bounded(self, request: Request, trail: Trail, deadline: float | None) -> Outcome:
+        seconds = self.limits.deadline if deadline is None else min(deadline, self.limits.deadline)
+        if seconds <= ALREADY_FINISHED:
+            return failed(trail, Reason.DEADLINE, detail="no time was left when the request arrived")
+        try:
+            async with asyncio.timeout(seconds):
+                return await self.authorizer.check(request, trail)
+        except TimeoutError:
+            return failed(trail, Reason.DEADLINE, detail=f"no decision within {seconds:g} s")
+
+    def refuse(self, error: AuthzError, *, id: str, door: str) -> Outcome:  # noqa: A002 - the field's name
+        """The outcome where a door could not even build a `Request`; recorded like any other."""
+        trail = _TimedTrail(self.clock)
+        outcome = ended(trail, error)
+        if not isinstance(outcome, Denied | Failed):  # pragma: no cover - `ended` builds no Allowed
+            outcome = failed(trail, Reason.INTERNAL, status=500)
+        self._write(
+            Record(request=None, outcome=outcome, time=self.now(), door=door, id=id, timings=trail.timings(self.clock()))
+        )
+        return outcome
+
+    def _record(self, request: Request, outcome: Outcome, trail: _TimedTrail, begun: float, door: str) -> None:
+        end = self.clock()
+        self._write(
+            Record(
+                request=request,
+                outcome=outcome,
+                time=begun,
+                door=door,
+                route=trail.route.name if trail.route is not None else "",
+                identity=trail.identity,
+                query=trail.query,
+                decision=trail.decision,
+                timings=trail.timings(end),
+                duration=end - trail.marks[0][1],
+                id=request.id,
+            )
+        )
+
+    def _write(self, record: Record) -> None:
+        for sink in self.sinks:
+            sink.write(record)

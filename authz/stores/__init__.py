@@ -1,0 +1,1 @@
+"""Policy stores: where policies are kept, and how their changes arrive."""

@@ -1,0 +1,21 @@
+"""What every test shares: markers, and how Hypothesis draws its examples."""
+
+import os
+
+import pytest
+from hypothesis import settings
+
+MARKERS = (
+    "proxy: starts a real proxy (from the environment that AUTHZ_TOOLS names)",
+    "package: builds the wheel and installs it into a clean environment",
+)
+
+# No deadline for one example: time on a shared machine is no property of the code. In continuous
+# integration the examples are the same on each run; at a developer's desk each run looks elsewhere.
+settings.register_profile("authz", deadline=None, derandomize=bool(os.environ.get("CI")), print_blob=True)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    settings.load_profile("authz")
+    for marker in MARKERS:
+        config.addinivalue_line("markers", marker)
