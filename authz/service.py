@@ -107,18 +107,27 @@ class Service:
         except TimeoutError:
             return failed(trail, Reason.DEADLINE, detail=f"no decision within {seconds:g} s")
 
-    def refuse(self, error: AuthzError, *, id: str, door: str) -> Outcome:  # noqa: A002 - the field's name
+    def refuse(self, error: AuthzError, *, id: str, door: str) -> Outcome:
         """The outcome where a door could not even build a `Request`; recorded like any other."""
         trail = _TimedTrail(self.clock)
         outcome = ended(trail, error)
         if not isinstance(outcome, Denied | Failed):  # pragma: no cover - `ended` builds no Allowed
             outcome = failed(trail, Reason.INTERNAL, status=500)
         self._write(
-            Record(request=None, outcome=outcome, time=self.now(), door=door, id=id, timings=trail.timings(self.clock()))
+            Record(
+                request=None,
+                outcome=outcome,
+                time=self.now(),
+                door=door,
+                id=id,
+                timings=trail.timings(self.clock()),
+            )
         )
         return outcome
 
-    def _record(self, request: Request, outcome: Outcome, trail: _TimedTrail, begun: float, door: str) -> None:
+    def _record(
+        self, request: Request, outcome: Outcome, trail: _TimedTrail, begun: float, door: str
+    ) -> None:
         end = self.clock()
         self._write(
             Record(

@@ -4,7 +4,7 @@ The rules are those of Amazon Verified Permissions' identity sources (user guide
 tokens to schema" and "Mapping OIDC tokens to schema"), so that policies written for `IsAuthorizedWithToken`
 give the same answers here:
 
-* the principal is `<principal type>::"<prefix>|<id claim>"`, its groups are its parents, with the same prefix;
+* the principal is `<principal type>::"<prefix>|<id claim>"`, its parents are its groups, with that prefix;
 * an access token's claims are `context.token`, `scope` as a set; the principal has no attributes;
 * an ID token's claims are the principal's attributes; the context gets nothing;
 * `cognito:groups` is never an attribute.
@@ -58,7 +58,7 @@ class IdentitySource:
     principal_type: str
     """Cedar entity type with its namespace, e.g. `Documents::User`."""
     prefix: str | None = None
-    """Set before every id, with a bar between (`entityIdPrefix`, or the Cognito pool's id); None: bare ids."""
+    """Before every id, with a bar between (`entityIdPrefix`, or the Cognito pool's id); None: bare ids."""
     id_claim: str = "sub"
     group_type: str | None = None
     """Entity type of the groups; None: groups are not mapped."""
@@ -77,8 +77,10 @@ class IdentitySource:
             problems.append(Problem(message="groups need both a group type and a group claim"))
         if self.group_type == self.principal_type:
             problems.append(
-                Problem(message=f"`{self.group_type}` is the type of principals; groups need a type of their own")
+                Problem(message=f"`{self.group_type}` is the principals' type; groups need one of their own")
             )
+        if self.prefix == "":
+            problems.append(Problem(message="expected a prefix that is not empty, or none"))
         if not self.id_claim:
             problems.append(Problem(message="expected the name of the claim that identifies the principal"))
         if problems:
@@ -126,10 +128,10 @@ def numeric_date(claims: Mapping[str, object], name: str) -> float | None:
     if name not in claims:
         return None
     value = claims[name]
-    # bool is an int in Python; the comparison is false for NaN too.
-    if isinstance(value, bool) or not isinstance(value, int | float) or not -MAX_SECONDS <= value <= MAX_SECONDS:
-        raise _bad(f"expected the claim `{name}` to be a number of seconds since the epoch")
-    return float(value)
+    # bool is an int in Python; for NaN the comparison is false.
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_SECONDS:
+        return float(value)
+    raise _bad(f"expected the claim `{name}` to be a number of seconds since the epoch")
 
 
 def value_from_json(data: object) -> Value | None:
@@ -162,9 +164,7 @@ def _value(data: object, depth: int) -> Value | None:
 
 def _record(data: Mapping[str, object], depth: int) -> dict[str, Value]:
     return {
-        name: value
-        for name, member in data.items()
-        if _is_text(name) and (value := _value(member, depth)) is not None
+        name: value for name, member in data.items() if _is_text(name) and (value := _value(member, depth)) is not None
     }
 
 
@@ -203,7 +203,7 @@ def _groups(claims: Mapping[str, object], source: IdentitySource) -> tuple[Entit
 def _group_names(claims: Mapping[str, object], claim: str) -> list[str]:
     match claims.get(claim):
         case None:
-            # OpenID Connect Core, 5.6.2: the groups are not in the token but elsewhere. No groups is not known.
+            # OpenID Connect Core, 5.6.2: the groups are kept elsewhere, which is not the same as none.
             elsewhere = claims.get("_claim_names")
             if isinstance(elsewhere, Mapping) and claim in elsewhere:
                 raise _bad(f"the claim `{claim}` is distributed; expected the groups in the token")

@@ -69,7 +69,7 @@ class Response:
     @property
     def allows(self) -> bool:
         """Does the request go on? True only for status 200, which only `respond` builds."""
-        return self.status == 200  # noqa: PLR2004 - HTTP OK
+        return self.status == 200
 
 
 def respond(outcome: Outcome, decision_id: str, disclosure: Disclosure) -> Response:
@@ -93,7 +93,7 @@ def _denial(denied: Denied, decision_id: str, disclosure: Disclosure) -> Respons
         if disclosure.policies:
             extra["policies"] = list(denied.policies)
     headers: tuple[tuple[str, str], ...] = ()
-    if denied.status == 401:  # noqa: PLR2004 - HTTP Unauthorized
+    if denied.status == 401:
         headers = (("www-authenticate", challenge(denied.reason, disclosure.realm)),)
     return _problem(denied.status, denied.reason, decision_id, headers=headers, extra=extra)
 
@@ -124,7 +124,9 @@ def _problem(
 
 def challenge(reason: Reason, realm: str) -> str:
     """The WWW-Authenticate value for a 401; RFC 6750, section 3. ASCII, quotes escaped."""
-    quoted = "".join(c for c in realm if c.isascii() and c.isprintable()).replace("\\", "\\\\").replace('"', '\\"')
+    quoted = (
+        "".join(c for c in realm if c.isascii() and c.isprintable()).replace("\\", "\\\\").replace('"', '\\"')
+    )
     parts = [f'Bearer realm="{quoted}"']
     error = _CHALLENGE_ERROR.get(reason, "invalid_token")
     if error is not None:

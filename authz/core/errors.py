@@ -41,19 +41,19 @@ class Reason(StrEnum):
     NO_ROUTE = "no_route"
     NO_CREDENTIALS = "no_credentials"
     CREDENTIALS_AMBIGUOUS = "credentials_ambiguous"
-    TOKEN_MALFORMED = "token_malformed"  # noqa: S105 - a reason code
-    TOKEN_TOO_LARGE = "token_too_large"  # noqa: S105
-    TOKEN_TYPE = "token_type"  # noqa: S105
-    TOKEN_ALGORITHM = "token_algorithm"  # noqa: S105
-    TOKEN_CRITICAL = "token_critical"  # noqa: S105
-    TOKEN_KEY_UNKNOWN = "token_key_unknown"  # noqa: S105
-    TOKEN_SIGNATURE = "token_signature"  # noqa: S105
-    TOKEN_ISSUER = "token_issuer"  # noqa: S105
-    TOKEN_AUDIENCE = "token_audience"  # noqa: S105
-    TOKEN_EXPIRED = "token_expired"  # noqa: S105
-    TOKEN_NOT_YET_VALID = "token_not_yet_valid"  # noqa: S105
-    TOKEN_CLAIMS = "token_claims"  # noqa: S105
-    TOKEN_REVOKED = "token_revoked"  # noqa: S105
+    TOKEN_MALFORMED = "token_malformed"
+    TOKEN_TOO_LARGE = "token_too_large"
+    TOKEN_TYPE = "token_type"
+    TOKEN_ALGORITHM = "token_algorithm"
+    TOKEN_CRITICAL = "token_critical"
+    TOKEN_KEY_UNKNOWN = "token_key_unknown"
+    TOKEN_SIGNATURE = "token_signature"
+    TOKEN_ISSUER = "token_issuer"
+    TOKEN_AUDIENCE = "token_audience"
+    TOKEN_EXPIRED = "token_expired"
+    TOKEN_NOT_YET_VALID = "token_not_yet_valid"
+    TOKEN_CLAIMS = "token_claims"
+    TOKEN_REVOKED = "token_revoked"
     # denied by decision
     POLICY_FORBID = "policy_forbid"
     POLICY_NO_PERMIT = "policy_no_permit"
@@ -165,7 +165,7 @@ class Problem:
         return f"{prefix}{'warning: ' if self.severity == 'warning' else ''}{self.message}"
 
 
-class Misconfigured(Exception):  # noqa: N818 - names what happened
+class Misconfigured(Exception):
     """What was loaded cannot be used. Carries every problem found, not the first."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:

@@ -31,7 +31,10 @@ _DATETIME = re.compile(r"\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}:\d{2}(\.\d{3})?(Z|[+-]\d
 _DECIMAL = re.compile(r"-?\d{1,15}\.\d{1,4}")
 _DECIMAL_LIMIT = 9223372036854775807  # the decimal times 10,000 must fit a signed 64-bit integer
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
-_UID = re.compile(r'((?:[A-Za-z_][A-Za-z0-9_]*::)*[A-Za-z_][A-Za-z0-9_]*)::"((?:[^"\\\x00-\x1f]|\\["\\nrt0\'])*)"', re.DOTALL)
+_UID = re.compile(
+    r'((?:[A-Za-z_][A-Za-z0-9_]*::)*[A-Za-z_][A-Za-z0-9_]*)::"((?:[^"\\\x00-\x1f]|\\["\\nrt0\'])*)"',
+    re.DOTALL,
+)
 _TYPE = re.compile(r"(?:[A-Za-z_][A-Za-z0-9_]*::)*[A-Za-z_][A-Za-z0-9_]*")
 _ESCAPES = {'"': '"', "\\": "\\", "n": "\n", "r": "\r", "t": "\t", "0": "\0", "'": "'"}
 _FAMILIES = ("path", "query", "headers", "claims", "source", "request", "principal")
@@ -319,7 +322,9 @@ def _ip(raw: object, source: Source) -> Extension:
 
 
 def _datetime(raw: object, source: Source) -> Extension:
-    if isinstance(raw, int) and not isinstance(raw, bool):  # claims carry seconds since the epoch (RFC 7519, 2)
+    if isinstance(raw, int) and not isinstance(
+        raw, bool
+    ):  # claims carry seconds since the epoch (RFC 7519, 2)
         try:
             moment = datetime.fromtimestamp(raw, tz=UTC)
         except (ValueError, OverflowError, OSError):
@@ -352,7 +357,9 @@ def _decimal(raw: object, source: Source) -> Extension:
 def _set(raw: object, source: Source) -> tuple[Value, ...]:
     members: tuple[object, ...] = tuple(raw) if isinstance(raw, tuple | list) else (raw,)
     if source.name.startswith("headers."):  # RFC 9110, 5.6.1: list-valued fields are joined with commas
-        members = tuple(piece.strip() for member in members for piece in str(member).split(",") if piece.strip())
+        members = tuple(
+            piece.strip() for member in members for piece in str(member).split(",") if piece.strip()
+        )
     if len(members) > MAX_SET:
         raise bad_value(source, f"at most {MAX_SET} members")
     return tuple(dict.fromkeys(_string(member, source) for member in members))

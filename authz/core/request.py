@@ -18,10 +18,12 @@ from authz.core.model import CanonicalPath, Headers, Peer, Request
 
 # RFC 9110, section 5.6.2 (token), upper case only: an upstream may treat `get` as GET, we would not.
 _METHOD = re.compile(r"[A-Z][A-Z0-9!#$%&'*+.^_`|~-]{0,31}")
-_HOST = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*|\[[0-9a-f:.]+\])")
+_HOST = re.compile(
+    r"(?:[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*|\[[0-9a-f:.]+\])"
+)
 _PORT = re.compile(r":[0-9]{1,5}\Z")
 # RFC 3986, section 3.3 (pchar) without `;` and without percent signs; no empty and no dot segments.
-_PLAIN_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._~!$&'()*+,=:@-]+)+/?")
+_PLAIN_PATH = re.compile(r"(?:/(?!\.+(?:/|\Z))[A-Za-z0-9._~!$&'()*+,=:@-]+)+/?")
 _PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ESCAPED = re.compile(r"%[0-9A-Fa-f]{2}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -57,9 +59,9 @@ class PathRules:
 STRICT = PathRules()
 
 
-def canonical_request(  # noqa: PLR0913 - one call with every part named beats a builder
+def canonical_request(
     *,
-    id: str,  # noqa: A002 - the field's name
+    id: str,
     method: str,
     scheme: str,
     host: str,
@@ -185,9 +187,9 @@ def _decoded_segment(raw: str, rules: PathRules) -> str:
 
 
 def _without_dots(segments: list[str], rules: PathRules) -> list[str]:
+    if any(segment not in {"", ".", ".."} and not segment.strip(". ") for segment in segments):
+        raise _bad_path("a segment of dots and spaces only")  # some file systems read `.. ` and `...` as `..`
     if "." not in segments and ".." not in segments:
-        if any(s.endswith((".", " ")) and not s.strip(". ") and s for s in segments):
-            raise _bad_path("a segment of dots and spaces only")
         return segments
     if rules.dot_segments == "refuse":
         raise _bad_path("a dot segment (`.` or `..`)")
@@ -209,7 +211,8 @@ def checked_query(query: str) -> str:
     """The raw query, refused where it holds what no proxy should pass on."""
     if query and ("#" in query or _CONTROL.search(query) or not query.isascii() or " " in query):
         raise RequestRefused(
-            Reason.BAD_QUERY, "the query has a fragment, space, control or non-ASCII character; percent-encode it"
+            Reason.BAD_QUERY,
+            "the query has a fragment, space, control or non-ASCII character; percent-encode it",
         )
     return query
 
@@ -255,4 +258,6 @@ def check_headers(headers: Headers) -> None:
         if not value.isprintable() and _CONTROL_VALUE.search(value):
             raise RequestRefused(Reason.BAD_HEADER, f"the header `{name[:64]}` has a control character")
     if fields > MAX_HEADERS or total > MAX_HEADER_BYTES:
-        raise RequestRefused(Reason.TOO_LARGE, f"more than {MAX_HEADERS} headers or {MAX_HEADER_BYTES} characters")
+        raise RequestRefused(
+            Reason.TOO_LARGE, f"more than {MAX_HEADERS} headers or {MAX_HEADER_BYTES} characters"
+        )

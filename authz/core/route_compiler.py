@@ -116,7 +116,9 @@ class _Compiler:
         segments = self._try(lambda: parse_path(spec.path), _NO_SEGMENTS)
         self.parameters = frozenset(segment.parameter for segment in segments if segment.parameter)
         if spec.host != "*" and _HOST.fullmatch(spec.host) is None:
-            self._problem(f"the host `{spec.host[:80]}` is not valid; expected a lower-case name, `*.suffix` or `*`")
+            self._problem(
+                f"the host `{spec.host[:80]}` is not valid; expected a lower-case name, `*.suffix` or `*`"
+            )
         route = Route(
             name=spec.name,
             methods=self._methods(),
@@ -125,11 +127,15 @@ class _Compiler:
             action=self._try(lambda: parse_uid(spec.action), _NOWHERE),
             resource_type=self._type(spec.resource_type),
             resource_id=self._template(spec.resource_id),
-            resource_parents=tuple((self._type(kind), self._template(text)) for kind, text in spec.resource_parents),
+            resource_parents=tuple(
+                (self._type(kind), self._template(text)) for kind, text in spec.resource_parents
+            ),
             constants=self._constants(),
             attributes=tuple(self._attributes()),
             issuers=frozenset(spec.issuers),
-            anonymous=self._try(lambda: parse_uid(spec.anonymous) if spec.anonymous is not None else None, None),
+            anonymous=self._try(
+                lambda: parse_uid(spec.anonymous) if spec.anonymous is not None else None, None
+            ),
             headers=tuple((self._header(name), self._template(text)) for name, text in spec.headers.items()),
             information=self._information(),
             fail_open=spec.fail_open,
@@ -162,7 +168,9 @@ class _Compiler:
             return None
         for method in self.spec.methods:
             if _METHODS.fullmatch(method) is None:
-                self._problem(f"the method `{method[:40]}` is not valid; expected upper case, such as `GET`, or only `*`")
+                self._problem(
+                    f"the method `{method[:40]}` is not valid; expected upper case, such as `GET`, or only `*`"
+                )
         if not self.spec.methods:
             self._problem("`methods` is empty; list methods, or leave it out for all")
         return frozenset(self.spec.methods)
@@ -189,7 +197,9 @@ class _Compiler:
         found: list[ContextAttribute] = []
         for name, attribute in self.spec.context.items():
             if name in RESERVED_CONTEXT:
-                self._problem(f"`context.{name}` is reserved: `token` holds the token's claims, `pip` what was looked up")
+                self._problem(
+                    f"`context.{name}` is reserved: `token` holds the token's claims, `pip` what was looked up"
+                )
             if (attribute.source is None) == (attribute.value is None):
                 self._problem(f"`context.{name}` needs exactly one of `from` and `value`")
                 continue
@@ -211,7 +221,9 @@ class _Compiler:
 
     def _kind(self, name: str, attribute: AttributeSpec) -> tuple[Kind, str]:
         if attribute.type not in KINDS:
-            self._problem(f"`context.{name}` has the unknown type `{attribute.type[:40]}`; expected {', '.join(KINDS)}")
+            self._problem(
+                f"`context.{name}` has the unknown type `{attribute.type[:40]}`; expected {', '.join(KINDS)}"
+            )
             return "string", ""
         if (attribute.type == "entity") != (attribute.entity_type is not None):
             self._problem(f"`context.{name}`: `entity_type` belongs to the type `entity`, and only there")
@@ -253,7 +265,10 @@ def parse_path(text: str) -> tuple[Segment, ...]:
     if any(segment.rest for segment in segments[:-1]):
         msg = f"the path `{text[:80]}`: `{{name...}}` takes the rest, so it must be last"
         raise MappingError(msg)
-    if any(segment.literal in {"", ".", ".."} for segment in segments[:-1]) or segments[-1].literal in {".", ".."}:
+    if any(segment.literal in {"", ".", ".."} for segment in segments[:-1]) or segments[-1].literal in {
+        ".",
+        "..",
+    }:
         msg = f"the path `{text[:80]}` has an empty or dot segment; requests with those are refused"
         raise MappingError(msg)
     return segments

@@ -83,5 +83,3 @@ def _conflict(first: Route, second: Route) -> Problem | None:
     else:
         return None
     return Problem(message=text, file=second.file, line=second.line)
-
-

@@ -80,7 +80,9 @@ class Route:
         entities = identity.entities
         slices: tuple[EntitySlice, ...] = (entities,)
         if self.resource_parents:
-            parents = frozenset(EntityUid(kind, _required(name, lookup)) for kind, name in self.resource_parents)
+            parents = frozenset(
+                EntityUid(kind, _required(name, lookup)) for kind, name in self.resource_parents
+            )
             slices = (entities, EntitySlice(entities=(Entity(uid=resource, parents=parents),)))
         return Query(
             principal=identity.principal,
@@ -124,7 +126,8 @@ class Route:
     def keys(self, lookup: Lookup) -> Mapping[str, Mapping[str, str]]:
         """Information point → keys to ask it with."""
         return {
-            point: {key: _required(template, lookup) for key, template in keys} for point, keys in self.information
+            point: {key: _required(template, lookup) for key, template in keys}
+            for point, keys in self.information
         }
 
 
@@ -134,7 +137,11 @@ def header_value(value: str) -> str:
         return value
     encoded = quote(value, safe=_HEADER_SAFE)
     stripped = encoded.strip(" ")
-    return "%20" * (len(encoded) - len(encoded.lstrip(" "))) + stripped + "%20" * (len(encoded) - len(encoded.rstrip(" ")))
+    return (
+        "%20" * (len(encoded) - len(encoded.lstrip(" ")))
+        + stripped
+        + "%20" * (len(encoded) - len(encoded.rstrip(" ")))
+    )
 
 
 def _required(template: Template, lookup: Lookup) -> str:
