@@ -51,9 +51,12 @@ class KeySource:
     """Seconds for each of the two documents."""
 
     def __post_init__(self) -> None:
-        problem = _unfit(self.jwks_uri if self.jwks_uri is not None else self.issuer, allow_http=self.allow_http)
+        address = self.jwks_uri if self.jwks_uri is not None else self.issuer
+        problem = _unfit(address, allow_http=self.allow_http)
+        if not problem and self.jwks_uri is None and URL(address).query_string:
+            problem = "expected an issuer without a query"  # OpenID Connect Core, section 2 (iss)
         if problem:
-            raise Misconfigured((Problem(message=problem),))
+            raise Misconfigured((Problem(message=f"`{address}`: {problem}"),))
 
 
 async def fetch_keys(session: ClientSession, source: KeySource) -> tuple[Keys, tuple[Problem, ...]]:
@@ -70,8 +73,7 @@ async def fetch_keys(session: ClientSession, source: KeySource) -> tuple[Keys, t
         raise FetchFailed(f"the key set at `{address}` cannot be used: {refused}") from None
     if not keys:
         # An emptied set is far more often an issuer's mishap than its wish.
-        left_out = "; ".join(str(problem) for problem in problems)
-        raise FetchFailed(f"the key set at `{address}` has no usable key" + (f": {left_out}" if left_out else ""))
+        raise FetchFailed("; ".join([f"the key set at `{address}` has no usable key", *map(str, problems)]))
     return keys, problems
 
 
@@ -92,8 +94,8 @@ async def _discovered(session: ClientSession, source: KeySource) -> str:
 
 def _check_pinned(found: URL, source: KeySource) -> None:
     issuer = URL(source.issuer)
-    if found.host != issuer.host and found.host not in source.jwks_hosts:
-        raise FetchFailed(f"`jwks_uri` is on host `{found.host}`, not on the issuer's; allow it with `jwks_hosts`")
+    if found.host != issuer.host and found.host not in {host.lower() for host in source.jwks_hosts}:
+        raise FetchFailed(f"`jwks_uri` is on `{found.host}`, not the issuer's host; allow it in `jwks_hosts`")
     if issuer.scheme == "https" and found.scheme != "https":
         raise FetchFailed("`jwks_uri` is http although the issuer is https")
 
@@ -118,7 +120,9 @@ async def _body(session: ClientSession, address: str, source: KeySource) -> byte
     )
     async with request as response:
         if response.status != 200:
-            raise FetchFailed(f"`{address}` answered with status {response.status}; expected 200 and no redirect")
+            raise FetchFailed(f"`{address}` answered {response.status}; expected 200 and no redirect")
+        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise FetchFailed(f"`{address}` answered with a compressed document")
         body = bytearray()
         async for chunk in response.content.iter_chunked(65_536):
             body += chunk
@@ -135,8 +139,8 @@ def _unfit(address: str, *, allow_http: bool) -> str:
         return "expected an absolute address"
     if url.scheme not in {"http", "https"} or not url.host:
         return "expected an absolute https address"
-    if url.user is not None or url.password is not None or url.fragment or url.query_string:
-        return "expected an address without credentials, query and fragment"
+    if url.user is not None or url.password is not None or url.fragment:
+        return "expected an address without credentials and fragment"
     if url.scheme == "http" and not allow_http and not _is_loopback(url.host):
         return "expected https; http is for loopback addresses, or where `allow_http` is set"
     return ""

@@ -1,7 +1,7 @@
 """Key sets: fixed ones, and those that an issuer publishes and rotates.
 
-`RemoteKeys` keeps the last good set when the issuer cannot be read, up to a limit, and asks for an unknown key
-at most once in a while, so that neither an outage nor forged tokens can empty it or make it a load generator.
+`RemoteKeys` keeps the last good set when the issuer cannot be read, up to a limit, and asks for an unknown
+key at most once in a while, so that neither an outage nor forged tokens empty it or make it a load generator.
 """
 
 from __future__ import annotations
@@ -17,16 +17,9 @@ from typing import Self
 from aiohttp import ClientSession
 
 from authz.authn.fetch import FetchFailed, KeySource, fetch_keys
-from authz.authn.keys import (
-    KeyRefused,
-    Keys,
-    VerificationKey,
-    key_from_pem,
-    key_from_secret,
-    keys_from_jwks,
-)
+from authz.authn.keys import KeyRefused, Keys, VerificationKey, key_from_pem, key_from_secret, keys_from_jwks
 from authz.authn.strict_json import NotStrictJson, json_object
-from authz.core.errors import KeysUnavailable, Misconfigured, Problem, Reason, Unauthenticated
+from authz.core.errors import KeysUnavailable, Misconfigured, Problem
 
 
 class StaticKeys:
@@ -97,7 +90,7 @@ class StaticKeys:
         Raises:
             Unauthenticated: `token_key_unknown`.
         """
-        return _found(self._keys, kid, alg)
+        return self._keys.require(kid, alg)
 
 
 class RemoteKeys:
@@ -166,7 +159,7 @@ class RemoteKeys:
             keys = self.current()
         if keys is None:
             raise KeysUnavailable(f"no current keys of `{self._source.issuer}`: {self._why()}")
-        return _found(keys, kid, alg)
+        return keys.require(kid, alg)
 
     async def refresh(self) -> bool:
         """Reads the keys now, or waits for the read under way. Did it succeed?"""
@@ -212,14 +205,19 @@ class RemoteKeys:
         try:
             keys, problems = await fetch_keys(self._session, self._source)
         except FetchFailed as failed:
-            self.failures += 1
-            self._tell((Problem(message=str(failed)),))
-            return False
+            return self._failed(str(failed))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the reading must go on
+            return self._failed(f"reading keys of `{self._source.issuer}` ended with {type(error).__name__}")
         finally:
             self._attempted_at = self._now()
         self._keys, self._fetched_at, self.failures = keys, began, 0
         self._tell(problems)
         return True
+
+    def _failed(self, message: str) -> bool:
+        self.failures += 1
+        self._tell((Problem(message=message),))
+        return False
 
     def _may_ask(self) -> bool:
         return self._fetch is not None or self._now() - self._attempted_at >= self._cooldown
@@ -237,16 +235,3 @@ class RemoteKeys:
 
     def _why(self) -> str:
         return "; ".join(str(problem) for problem in self.problems) or "no answer yet"
-
-
-def _found(keys: Keys, kid: str | None, alg: str) -> VerificationKey:
-    key = keys.find(kid, alg)
-    if key is None:
-        named = "without `kid`" if kid is None else f"with `kid` `{shown(kid)}`"
-        raise Unauthenticated(Reason.TOKEN_KEY_UNKNOWN, f"no key for a token {named} and this algorithm")
-    return key
-
-
-def shown(text: str) -> str:
-    """Text of an outsider for a log line: plain ASCII, at most 64 characters."""
-    return ascii(text[:64])[1:-1][:64]

@@ -1,8 +1,8 @@
 """Keys that verify signatures: which are accepted, and how a token finds its own.
 
-A key knows the algorithms it fits, by its type and curve and by its own `alg` (RFC 7517, section 4.4). A token
-gets a key for its algorithm or none, so a public key can never serve as an HMAC secret (RFC 8725, section 2.1).
-PyJWT and cryptography read the keys.
+A key knows the algorithms it fits, by its type and curve and by its own `alg` (RFC 7517, section 4.4). A
+token gets a key for its algorithm or none, so a public key can never serve as an HMAC secret (RFC 8725,
+section 2.1). PyJWT and cryptography read the keys.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 from jwt import PyJWK
+from jwt.algorithms import HMACAlgorithm
 from jwt.exceptions import PyJWTError
 
-from authz.core.errors import Problem
+from authz.core.errors import Problem, Reason, Unauthenticated
 
-ASYMMETRIC = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"})
+_RSA = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
+ASYMMETRIC = _RSA | {"ES256", "ES384", "ES512", "EdDSA"}
 SYMMETRIC = frozenset({"HS256", "HS384", "HS512"})
 MAX_KEYS = 100
 MIN_RSA_BITS = 2048
@@ -30,7 +32,6 @@ MAX_RSA_BITS = 16_384
 MAX_KID = 256
 """Characters of a key's id."""
 
-_RSA = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
 # secp256k1 and Ed448 are left out: no issuer we know of needs them.
 _CURVES: Mapping[str, frozenset[str]] = {
     "P-256": frozenset({"ES256"}),
@@ -63,7 +64,7 @@ class VerificationKey:
     kid: str | None
     algorithms: frozenset[str]
     fingerprint: str
-    """SHA-256 of the public key (SubjectPublicKeyInfo), hexadecimal: equal for equal keys, whatever their form."""
+    """SHA-256 of the public key (SubjectPublicKeyInfo), hexadecimal: the same whatever the key's form."""
     key: PublicKey | bytes = field(repr=False, compare=False)
     """bytes: a shared secret."""
 
@@ -97,6 +98,18 @@ class Keys:
         candidates = self._all if kid is None else self._by_kid.get(None, ())
         fitting = {key.fingerprint: key for key in candidates if alg in key.algorithms}
         return next(iter(fitting.values())) if len(fitting) == 1 else None
+
+    def require(self, kid: str | None, alg: str) -> VerificationKey:
+        """As `find`.
+
+        Raises:
+            Unauthenticated: `token_key_unknown`, where `find` gives None.
+        """
+        key = self.find(kid, alg)
+        if key is None:
+            named = "without `kid`" if kid is None else f"with the `kid` `{_shown(kid)}`"
+            raise Unauthenticated(Reason.TOKEN_KEY_UNKNOWN, f"no key for this algorithm and a token {named}")
+        return key
 
     def holds(self, fingerprint: str, alg: str) -> bool:
         """Is the key that once verified a token still one of these, and for that algorithm?"""
@@ -147,7 +160,8 @@ def keys_from_jwks(document: Mapping[str, Any], *, file: str = "") -> tuple[Keys
             if key is not None:
                 _admit(found, key)
         except KeyRefused as refused:
-            problems.append(Problem(message=f"key {number} is left out: {refused}", file=file, severity="warning"))
+            message = f"key {number} is left out: {refused}"
+            problems.append(Problem(message=message, file=file, severity="warning"))
     return Keys(found), tuple(problems)
 
 
@@ -155,7 +169,8 @@ def _admit(keys: list[VerificationKey], key: VerificationKey) -> None:
     if key in keys:
         return
     # Which key verifies a token must not hang on their order.
-    if key.kid is not None and any(key.kid == other.kid and key.algorithms & other.algorithms for other in keys):
+    rivals = [other for other in keys if key.kid == other.kid and key.algorithms & other.algorithms]
+    if rivals and key.kid is not None:
         raise KeyRefused("a key before it has the same `kid` and algorithm")
     keys.append(key)
 
@@ -228,7 +243,8 @@ def _accepted(key: object) -> PublicKey:
 
 def _verification_key(key: PublicKey, *, kid: str | None, algorithms: frozenset[str]) -> VerificationKey:
     der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return VerificationKey(kid=kid, algorithms=algorithms, fingerprint=hashlib.sha256(der).hexdigest(), key=key)
+    fingerprint = hashlib.sha256(der).hexdigest()
+    return VerificationKey(kid=kid, algorithms=algorithms, fingerprint=fingerprint, key=key)
 
 
 def key_from_pem(pem: bytes) -> VerificationKey:
@@ -260,12 +276,19 @@ def key_from_secret(secret: bytes) -> VerificationKey:
     """A shared secret, for the HMAC algorithms that its length allows (RFC 7518, section 3.2).
 
     Raises:
-        KeyRefused: it has fewer than 32 bytes, or is not a secret but a PEM key.
+        KeyRefused: it has fewer than 32 bytes, or is not a secret but a key pair's key.
     """
-    if b"-----BEGIN " in secret:
-        raise KeyRefused("expected a secret, found a PEM key")
+    try:
+        HMACAlgorithm(HMACAlgorithm.SHA256).prepare_key(secret)
+    except PyJWTError:
+        raise KeyRefused("expected a secret, found nothing or a key of a key pair") from None
     algorithms = frozenset(alg for alg, size in _HMAC_BYTES.items() if len(secret) >= size)
     if not algorithms:
         raise KeyRefused("expected a secret of at least 32 bytes")
     digest = hashlib.sha256(secret).hexdigest()
     return VerificationKey(kid=None, algorithms=algorithms, fingerprint=digest, key=secret)
+
+
+def _shown(text: str) -> str:
+    """An outsider's text for a log line: plain ASCII, at most 64 characters."""
+    return ascii(text[:64])[1:-1][:64]

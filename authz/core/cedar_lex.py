@@ -39,9 +39,22 @@ POLICY_TOKEN = _pattern(
         "open": r"[(\[{]",
         "close": r"[)\]}]",
         "string": _PIECES["string"],
-        "op": r"\|\||&&|[=!<>]=|[-+*/%<>=!]",
-        "comma": r",|::?",
+        "op": r"\|\||&&|[=!<>]=|[-+*/%<>=!&|]",  # `&` and `|` alone: the engine's to refuse
+        "path": r"::",
+        "comma": r"[,:]",
         "number": _PIECES["number"],
+        "end": r";",
+        "slot": _PIECES["slot"],
+        "at": r"@",
+    }
+)
+# Between two places where brackets, strings, slots or the policy's end stand, a body holds only this.
+POLICY_STRETCH = _pattern(
+    {
+        "plain": rf"(?:[A-Za-z0-9_.,:+*%<>=!&|-]|{_SPACE})++|/(?!/)",
+        "open": r"[(\[{]",
+        "close": r"[)\]}]",
+        "string": _PIECES["string"],
         "end": r";",
         "slot": _PIECES["slot"],
         "at": r"@",
@@ -105,12 +118,25 @@ def tokens(pattern: re.Pattern[str], source: str) -> Iterator[Token]:
     Raises:
         SourceError: at the first character that begins no token.
     """
-    for match in pattern.finditer(source):
-        kind = match.lastgroup or "bad"
-        token = Token(kind, match[kind], match.start(kind))
-        if kind == "bad":
-            raise bad_character(source, token.start)
+    offset, kind = 0, ""
+    while kind != "eof":
+        token = token_at(pattern, source, offset)
+        offset, kind = token.end, token.kind
         yield token
+
+
+def token_at(pattern: re.Pattern[str], source: str, offset: int) -> Token:
+    """Return the first token at or behind `offset`.
+
+    Raises:
+        SourceError: at a character that begins no token.
+    """
+    match = pattern.match(source, offset)
+    if match is None or match.lastgroup is None:
+        raise AssertionError("one of `eof` and `bad` always matches")
+    if match.lastgroup == "bad":
+        raise bad_character(source, match.start("bad"))
+    return Token(match.lastgroup, match[match.lastgroup], match.start(match.lastgroup))
 
 
 def bad_character(source: str, offset: int) -> SourceError:
@@ -124,9 +150,6 @@ def bad_character(source: str, offset: int) -> SourceError:
     hints = {
         "'": ': strings are written with `"`',
         "#": ": comments begin with `//`",
-        "&": ": and is written `&&`",
-        "|": ": or is written `||`",
-        "/": ": comments begin with `//`",
     }
     return SourceError(offset, f"unexpected character {quoted(character)}{hints.get(character, '')}")
 
@@ -153,10 +176,10 @@ _SIMPLE = {"n": "\n", "r": "\r", "t": "\t", "0": "\0", "'": "'", '"': '"', "\\":
 
 
 def unescape(token: Token) -> str:
-    """Return the value of a string token.
+    r"""Return the value of a string token.
 
-    The escapes are those of a Rust string literal (Cedar reference, "Strings"): `\\n`, `\\r`, `\\t`, `\\0`,
-    `\\'`, `\\"`, `\\\\`, `\\x00` to `\\x7F`, and `\\u{…}` with one to six hexadecimal digits.
+    The escapes are those of a Rust string literal (Cedar reference, "Strings"): `\n`, `\r`, `\t`, `\0`,
+    `\'`, `\"`, `\\`, `\x00` to `\x7F`, and `\u{…}` with one to six hexadecimal digits.
 
     Raises:
         SourceError: unknown escape, or a bare carriage return, which the engine refuses as well.
@@ -166,18 +189,17 @@ def unescape(token: Token) -> str:
         simple, byte, code = match.groups()
         if simple:
             return _SIMPLE[simple]
-        number = int(byte or (code or "").replace("_", "") or "-1", 16)
-        too_long = len((code or "").replace("_", "")) > 6
-        if too_long or number < 0 or number > 0x10FFFF or 0xD800 <= number <= 0xDFFF:
-            offset = token.start + 1 + match.start()
-            if match.group() == "\r":
-                raise SourceError(offset, "unexpected carriage return in a string: write `\\r`, or use LF lines")
-            raise SourceError(offset, _bad_escape(token.text, match))
+        digits = byte or (code or "").replace("_", "")
+        number = int(digits or "110000", 16)
+        if len(digits) > 6 or number > 0x10FFFF or 0xD800 <= number <= 0xDFFF:
+            raise SourceError(token.start + 1 + match.start(), _bad_escape(token.text, match))
         return chr(number)
 
     return _ESCAPE.sub(value, token.text[1:-1])
 
 
 def _bad_escape(text: str, match: re.Match[str]) -> str:
+    if match.group() == "\r":
+        return "unexpected carriage return in a string: write `\\r`, or save the file with LF line ends"
     shown = match.group() if len(match.group()) > 1 else text[match.start() + 1 : match.start() + 3]
-    return f"invalid escape {quoted(shown)}: write `\\\\` for a backslash, or one of `\\n \\t \\\" \\x41 \\u{{41}}`"
+    return f'invalid escape {quoted(shown)}: write `\\\\` for a backslash, or one of `\\n \\t \\" \\x41 \\u{{41}}`'

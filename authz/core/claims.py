@@ -171,6 +171,8 @@ def _record(data: Mapping[str, object], depth: int) -> dict[str, Value]:
 def _is_text(text: str) -> bool:
     if len(text) > MAX_TEXT:
         return False
+    if text.isascii():
+        return True
     try:
         text.encode()
     except UnicodeEncodeError:  # "\ud800" is legal JSON, and no Unicode text

@@ -51,7 +51,6 @@ _INT64 = 1 << 63
 # some line readers split at), and bidirectional controls (which make a line read as another).
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _PLAIN = ("path", "source_address", "detail")
-_DEFAULT_KEY = b""
 
 
 class PrincipalForm(StrEnum):
@@ -74,7 +73,7 @@ class Redaction:
     show: frozenset[str] = frozenset()
     """`path`, `source_address`, `detail`, `context.<key>`, `claims.<name>`. Each shows what a client sent."""
     principal: PrincipalForm = PrincipalForm.SHOWN
-    principal_key: bytes = field(default=_DEFAULT_KEY, repr=False)
+    principal_key: bytes = field(default=b"", repr=False)
     """The key of `hashed`, 16 to 64 bytes."""
 
     def __post_init__(self) -> None:
@@ -82,7 +81,7 @@ class Redaction:
             _require_showable(name)
         if self.principal is PrincipalForm.HASHED and not MIN_KEY <= len(self.principal_key) <= MAX_KEY:
             raise ValueError(
-                f"a hashed principal needs a key of {MIN_KEY} to {MAX_KEY} bytes, this one has {len(self.principal_key)}"
+                f"a hashed principal needs a key of {MIN_KEY} to {MAX_KEY} bytes; this has {len(self.principal_key)}"
             )
 
 
@@ -92,9 +91,8 @@ def _require_showable(name: str) -> None:
         raise ValueError("`context.token` would show a whole token: name claims instead, as `claims.<name>`")
     if name in _PLAIN or (kind in ("context", "claims") and dot and key):
         return
-    raise ValueError(
-        f"unknown field `{clean(name)}`: expected `path`, `source_address`, `detail`, `context.<key>` or `claims.<name>`"
-    )
+    expected = "`path`, `source_address`, `detail`, `context.<key>` or `claims.<name>`"
+    raise ValueError(f"unknown field `{clean(name)}`: expected {expected}")
 
 
 class Line(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False, tag_field="event", tag="decision"):
@@ -157,10 +155,10 @@ def outcome_word(outcome: Outcome) -> str:
 
 
 class Redactor:
-    """A `Redaction` made ready: turns records into lines. Holds nothing of a record."""
+    """A `Redaction` made ready: turns records into lines. Of a record it keeps texts of uids and policy ids, a few."""
 
     __slots__ = (
-        "_claims", "_context", "_detail", "_form", "_ids", "_key", "_moment", "_path", "_source_address", "_uid"
+        "_claims", "_context", "_detail", "_form", "_ids", "_key", "_path", "_second", "_source_address", "_uid"
     )  # fmt: skip
 
     def __init__(self, redaction: Redaction) -> None:
@@ -169,10 +167,10 @@ class Redactor:
         self._claims = _keys_of("claims", redaction.show)
         self._form = redaction.principal
         self._key = redaction.principal_key
-        # What comes again and again is made once; bounded, so that ids of a client's choosing stay few.
+        # What comes again and again is made once; resources do not, so they are not kept.
         self._uid = lru_cache(maxsize=KEPT)(_uid)
         self._ids = lru_cache(maxsize=KEPT)(_ids)
-        self._moment = (0, "1970-01-01T00:00:00.000Z")
+        self._second = (0, "1970-01-01T00:00:00")
 
     def line(self, record: Record) -> Line:
         """What may be written of `record`.
@@ -182,27 +180,26 @@ class Redactor:
         """
         outcome = record.outcome
         line = Line(
-            time=self._time(record.time),
+            time=self.timestamp(record.time),
             decision_id=clean(record.id),
             door=record.door,
-            route=record.route,
+            route=clean(record.route),
             outcome=outcome_word(outcome),
             status=200,
             reason=outcome.reason,
             timings_us={stage: int(seconds * 1e6) for stage, seconds in record.timings},
             duration_us=int(record.duration * 1e6),
         )
-        decision = record.decision
         if not isinstance(outcome, Allowed):
             self._tell_end(line, outcome)
-        if decision is None and not isinstance(outcome, Failed):
-            decision = outcome.decision
         if record.request is not None:
             self._tell_request(line, record.request)
         if record.query is not None:
             self._tell_query(line, record.query)
-        if decision is not None:
-            self._tell_decision(line, decision)
+        elif record.identity is not None:
+            line.principal = self._principal(record.identity.principal)
+        if record.decision is not None:
+            self._tell_decision(line, record.decision)
         if self._claims and record.identity is not None:
             line.claims = _chosen(self._claims, record.identity.claims)
         return line
@@ -228,7 +225,7 @@ class Redactor:
         line.principal = self._principal(query.principal)
         line.action = self._uid(query.action)
         # A principal is no less private where it is what is asked for.
-        line.resource = line.principal if query.resource == query.principal else self._uid(query.resource)
+        line.resource = line.principal if query.resource == query.principal else _uid(query.resource)
         if self._context:
             line.context = _chosen(self._context, query.context)
 
@@ -249,15 +246,16 @@ class Redactor:
         digest = blake2b(str(uid).encode("utf-8", "surrogatepass"), key=self._key, digest_size=16).hexdigest()
         return f"{clean(uid.type)}#{digest}"
 
-    def _time(self, seconds: float) -> str:
-        milliseconds = int(seconds * 1000 + 0.5)
+    def timestamp(self, seconds: float) -> str:
+        """Seconds since the epoch as RFC 3339, UTC, milliseconds."""
+        rounded = seconds + 0.0005
+        second = int(rounded)
         # One tuple, read and replaced whole: threads may share a redactor.
-        known, text = self._moment
-        if known != milliseconds:
-            text = datetime.fromtimestamp(milliseconds // 1000, UTC).isoformat(timespec="seconds")[:19]
-            text = f"{text}.{milliseconds % 1000:03d}Z"
-            self._moment = (milliseconds, text)
-        return text
+        known, text = self._second
+        if known != second:
+            text = datetime.fromtimestamp(second, UTC).isoformat(timespec="seconds")[:19]
+            self._second = (second, text)
+        return f"{text}.{int((rounded - second) * 1000):03d}Z"
 
 
 def _uid(uid: EntityUid) -> str:
@@ -279,7 +277,7 @@ def _chosen(names: tuple[str, ...], values: Mapping[str, object]) -> dict[str, o
 
 
 def shown(value: object, depth: int = 1) -> object:
-    """`value` as bounded JSON: a claim, or a value of a context. Never raises; what has no form is named by its type."""
+    """A claim, or a value of a context, as bounded JSON. Never raises; what has no form is named by its type."""
     match value:
         case str():
             return clean(value)
@@ -295,13 +293,17 @@ def shown(value: object, depth: int = 1) -> object:
             return _shown_whole(value, depth)
 
 
+def _name(name: object) -> str:
+    return clean(name) if isinstance(name, str) else f"<{type(name).__name__}>"
+
+
 def _shown_whole(value: object, depth: int) -> object:
     if depth >= MAX_DEPTH:
         return "<too deep>"
     match value:
         case Mapping():
             items = list(value.items())[:MAX_ITEMS]
-            return {clean(str(name)): shown(item, depth + 1) for name, item in items}
+            return {_name(name): shown(item, depth + 1) for name, item in items}
         case tuple() | list() | set() | frozenset():
             return [shown(item, depth + 1) for item in list(value)[:MAX_ITEMS]]
         case _:

@@ -132,7 +132,8 @@ def _policies(name: str, text: str, file: str, problems: list[Problem]) -> list[
         problems.append(Problem(message=error.message, file=file, line=error.line))
         return []
     return [
-        (statement, _policy(statement, f"{name}#{number}", file)) for number, statement in enumerate(statements, 1)
+        (statement, _policy(statement, f"{name}#{number}", file))
+        for number, statement in enumerate(statements, 1)
     ]
 
 
@@ -164,7 +165,9 @@ def _links(text: str | None, file: str, problems: list[Problem]) -> tuple[Templa
         try:
             found.append(_link(row, file))
         except (MappingError, TypeError, KeyError, ValueError) as error:
-            text = f"links: link {number}: expected `id`, `template` and one or both of `principal`, `resource`"
+            text = (
+                f"links: link {number}: expected `id`, `template` and one or both of `principal`, `resource`"
+            )
             problems.append(Problem(message=f"{text} ({error})", file=file))
     return tuple(found)
 

@@ -1,0 +1,7 @@
+"""`python -m authz`."""
+
+import sys
+
+from authz.cli import main
+
+sys.exit(main())

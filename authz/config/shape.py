@@ -1,0 +1,324 @@
+"""The shape of `authz.yaml` and of a routes file. Field descriptions are the reference documentation."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
+
+from authz.config.fields import Flag, Listen, Names, Network, Seconds
+
+ASYMMETRIC = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+SYMMETRIC = ("HS256", "HS384", "HS512")
+Algorithm = Literal[
+    "RS256",
+    "RS384",
+    "RS512",
+    "PS256",
+    "PS384",
+    "PS512",
+    "ES256",
+    "ES384",
+    "ES512",
+    "EdDSA",
+    "HS256",
+    "HS384",
+    "HS512",
+]
+_MODE = re.compile(r"0[0-7]{3}")
+
+
+class Shape(BaseModel):
+    """Unknown keys are refused; values are frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Listener(Shape):
+    """One address to listen on, with the permissions of its socket."""
+
+    address: Listen
+    """`HOST:PORT` or `unix:/PATH`."""
+    mode: str = "0660"
+    """Permissions of a Unix socket, octal in quotes."""
+    group: str | None = None
+    """Group of a Unix socket, by name or number; the proxy's group."""
+
+    @field_validator("mode")
+    @classmethod
+    def _octal(cls, value: str) -> str:
+        if _MODE.fullmatch(value) is None:
+            raise ValueError('expected an octal mode in quotes, such as "0660"')
+        return value
+
+
+def _listeners(value: Any) -> Any:
+    items = value if isinstance(value, list) else [value]
+    return [{"address": item} if isinstance(item, str) else item for item in items]
+
+
+_ONE_LISTENER = {"anyOf": [{"type": "string"}, Listener.model_json_schema()]}
+Listeners = Annotated[
+    tuple[Listener, ...],
+    BeforeValidator(_listeners),
+    WithJsonSchema({"anyOf": [*_ONE_LISTENER["anyOf"], {"type": "array", "items": _ONE_LISTENER}]}),
+]
+
+
+class ListenersShape(Shape):
+    """Where the doors stand. Each is one address, one mapping, or a list of them."""
+
+    http: Listeners = ()
+    """Envoy ext_authz HTTP at `/envoy`, `/traefik`, `/nginx`, `/caddy`."""
+    grpc: Listeners = ()
+    """Envoy ext_authz gRPC and gRPC health; needs `authz[grpc]`."""
+    admin: Listeners = ()
+    """`/livez`, `/readyz`, `/metrics`. Keep it away from clients."""
+
+
+class Principal(Shape):
+    """How a token names its principal."""
+
+    type: str | None = None
+    """Entity type. Default: the only type that the schema's actions take as principal."""
+    claim: str = "sub"
+    """The claim that holds the id."""
+    prefix: str | None = None
+    """Put before the id with a `|`, as Verified Permissions does. Default: none; Cognito: the user pool's id."""
+
+
+class Groups(Shape):
+    """How a token names the principal's groups, which become its parents."""
+
+    type: str
+    """Entity type of a group."""
+    claim: str | None = None
+    """The claim that holds the groups. Default: `groups`; Cognito: `cognito:groups`."""
+
+
+class IssuerShape(Shape):
+    """Whose tokens count, and what they say."""
+
+    issuer: str
+    """The exact `iss`. Keys come by OIDC discovery unless one of the four key settings stands below."""
+    audience: Names
+    """Accepted `aud` (Cognito access tokens: `client_id`); at least one."""
+    algorithms: tuple[Algorithm, ...] = ("RS256",)
+    """Accepted signature algorithms. HS… only together with `secret`."""
+    token: Literal["access", "id"] = "access"
+    """`access`: claims are `context.token`. `id`: claims are the principal's attributes."""
+    leeway: Seconds = 30.0
+    """Tolerance for `exp`, `nbf`, `iat`."""
+    jwks_uri: str | None = None
+    """Address of the key set, instead of discovery."""
+    jwks_file: str | None = None
+    """File with a key set (JWKS), or a PEM public key."""
+    keys: dict[str, Any] | None = None
+    """The key set itself (JWKS)."""
+    secret: str | None = Field(default=None, repr=False)
+    """Shared secret for HS…; write it as `${file:…}` or `${env:…}`."""
+    jwks_hosts: Names = ()
+    """Other hosts that the discovered `jwks_uri` may name. Default: the issuer's host only."""
+    ca_file: str | None = None
+    """PEM file with the private CA of the issuer's server."""
+    allow_http: Flag = False
+    """Fetch keys over plain HTTP from other hosts than loopback. Risk: whoever is between can forge tokens."""
+    refresh: Seconds = 900.0
+    """How often the key set is fetched anew."""
+    cool_down: Seconds = 30.0
+    """Least time between fetches for unknown keys."""
+    max_age: Seconds = 86400.0
+    """How long the last good key set is used while the issuer cannot be reached."""
+    types: Names | None = None
+    """Accepted `typ` headers. Default: `JWT`, `at+jwt` (access) or none."""
+    clients: Names = ()
+    """Accepted `azp` (authorized party); empty: not checked."""
+    principal: Principal = Principal()
+    groups: Groups | None = None
+    """Default: tokens name no groups."""
+
+
+class PoliciesShape(Shape):
+    """Where policies are kept, and how they are decided."""
+
+    store: Literal["files"] = "files"
+    path: str
+    """Folder with `*.cedar`, the schema, `entities.json` and `links.json`."""
+    on_forbid_error: Literal["skip", "fail"] = "skip"
+    """What happens where a forbid cannot be evaluated: `skip` is Cedar's rule, `fail` gives no decision (503)."""
+    validate_requests: Flag = False
+    """Check each request against the schema in the engine; what does not fit is a failure."""
+    max_age: Seconds | None = None
+    """How long a policy set may decide after a change of its files was rejected. Default: for ever."""
+
+
+class ResponsesShape(Shape):
+    """What a client learns."""
+
+    realm: str = "authz"
+    """Realm of the `WWW-Authenticate` challenge."""
+    deny_messages: Flag = False
+    """Show `@deny_message` of the forbids that decided."""
+    policies: Flag = False
+    """Show the ids of the policies that decided."""
+    grpc_failure: Literal["deny", "error"] = "deny"
+    """gRPC: a failure is a 503 denial, or Envoy's `error_response`, which its `failure_mode_allow` may let through."""
+
+
+class PathsShape(Shape):
+    """What is done with paths that upstreams read in different ways. Each setting but the default has a risk."""
+
+    empty_segments: Literal["refuse", "merge"] = "refuse"
+    """`//`. `merge` suits an upstream that merges; another one sees a different resource."""
+    dot_segments: Literal["refuse", "resolve"] = "refuse"
+    """`.` and `..`. `resolve` suits a proxy and an upstream that resolve them."""
+    encoded_slash: Literal["refuse", "keep"] = "refuse"
+    """`%2F`. `keep` makes it part of one segment; an upstream that decodes first sees two."""
+    semicolon: Literal["refuse", "keep"] = "refuse"
+    """`;`. `keep` makes it part of the segment; servlet containers cut it off."""
+    double_encoding: Literal["refuse", "keep"] = "refuse"
+    """`%2541`. `keep` decodes once; an upstream that decodes twice sees another path."""
+
+
+class LimitsShape(Shape):
+    """What bounds a check."""
+
+    deadline: Seconds = 1.0
+    """Longest time for one check; keep it below the proxy's timeout."""
+    in_flight: Annotated[int, Field(ge=1, le=100_000)] = 1024
+    """Checks under way at once."""
+    token_bytes: Annotated[int, Field(ge=512, le=65_536)] = 16_384
+    """Longest accepted token."""
+    token_cache: Annotated[int, Field(ge=0, le=1_000_000)] = 10_000
+    """Verified tokens kept until they expire."""
+    connections: Annotated[int, Field(ge=1, le=1_000_000)] = 1024
+    """Connections of one HTTP listener."""
+    drain: Seconds = 10.0
+    """How long a stop waits for checks under way."""
+    drain_delay: Seconds = 0.0
+    """How long a stop goes on answering after readiness fell, so that whoever sends requests notices."""
+
+
+class RecordShape(Shape):
+    """The decision record: one JSON line a decision."""
+
+    output: str = "stdout"
+    """`stdout`, `stderr`, `none`, or a file's path."""
+    queue: Annotated[int, Field(ge=16, le=1_000_000)] = 8192
+    """Records kept while the reader is slow; more are dropped and counted."""
+    principal: Literal["shown", "hashed", "hidden"] = "shown"
+    """How the principal's id is written."""
+    hash_key: str | None = Field(default=None, repr=False)
+    """Key for `hashed`; write it as `${file:…}`. Without it each process has its own."""
+    show: Names = ()
+    """More fields: `path`, `source_address`, `detail`, `context.NAME`, `claims.NAME`."""
+
+
+class LogShape(Shape):
+    """The operational log, on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "text"] = "json"
+
+
+class ConfigShape(Shape):
+    """`authz.yaml`."""
+
+    listeners: ListenersShape = ListenersShape()
+    issuers: tuple[IssuerShape, ...] = ()
+    policies: PoliciesShape
+    routes: str | tuple[RouteShape, ...]
+    """A routes file, or the routes themselves."""
+    deny_list: str | None = None
+    """File with revoked token ids and subjects; watched."""
+    trusted_proxies: tuple[Network, ...] = ("127.0.0.0/8", "::1/128")
+    """Who may speak for clients over TCP. Whoever reaches a Unix socket may, by its permissions."""
+    trusted_hops: Annotated[int, Field(ge=0, le=16)] = 0
+    """How many proxies before the one that asks also add to X-Forwarded-For and are trusted."""
+    responses: ResponsesShape = ResponsesShape()
+    paths: PathsShape = PathsShape()
+    limits: LimitsShape = LimitsShape()
+    record: RecordShape = RecordShape()
+    log: LogShape = LogShape()
+
+
+class MatchShape(Shape):
+    """Which requests a route covers."""
+
+    methods: Names = ("*",)
+    """Methods, or `*`."""
+    host: str = "*"
+    """A host name, `*.suffix`, or `*`."""
+    path: str
+    """`/documents/{id}`; a last `{rest...}` takes the rest."""
+
+
+class ParentShape(Shape):
+    """A parent of the resource."""
+
+    type: str
+    id: str
+    """Template, such as `{path.folder}`."""
+
+
+class ResourceShape(ParentShape):
+    """The resource: its entity type, and how its id is made."""
+
+    parents: tuple[ParentShape, ...] = ()
+
+
+class AttributeShape(Shape):
+    """One attribute of the context."""
+
+    source: str | None = Field(default=None, alias="from")
+    """`path.NAME`, `query.NAME`, `headers.NAME`, `claims.NAME`, `source.address`, `request.…`, `principal.…`."""
+    value: str | int | bool | None = None
+    """A fixed value, instead of `from`."""
+    type: str = "string"
+    """string, long, bool, set, ip, datetime, decimal, entity."""
+    entity_type: str | None = None
+    """With the type `entity`."""
+    required: Flag = False
+    """Refuse the request where the value is absent. Otherwise the attribute is left out."""
+
+
+class RouteShape(Shape):
+    """One route: which requests, and what they ask of the policies."""
+
+    name: str
+    match: MatchShape
+    action: str
+    """`Ns::Action::"Name"`."""
+    resource: ResourceShape
+    context: dict[str, AttributeShape] = {}
+    issuers: Names = ()
+    """Issuers whose tokens count here. Default: all."""
+    anonymous: str | None = None
+    """Principal for requests without a credential. Default: they are answered with 401."""
+    headers: dict[str, str] = {}
+    """Identity headers for the upstream: name → template. A client's own are always replaced or removed."""
+    fail_open: Flag = False
+    """Let requests through when no decision could be made. Risk: an outage opens this route. Recorded on each use."""
+
+
+ConfigShape.model_rebuild()
+
+
+def json_schemas() -> dict[str, dict[str, Any]]:
+    """JSON Schemas for editors, by file name."""
+    routes = RouteShape.model_json_schema(by_alias=True)
+    definitions = routes.pop("$defs", {})
+    return {
+        "authz.schema.json": {
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            **ConfigShape.model_json_schema(by_alias=True),
+        },
+        "routes.schema.json": {
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "title": "routes",
+            "type": "array",
+            "items": routes,
+            "$defs": definitions,
+        },
+    }

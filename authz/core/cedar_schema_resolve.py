@@ -1,0 +1,303 @@
+"""From the declarations of a schema, as written, to the schema that they mean.
+
+Both readers, of Cedar's schema syntax and of its JSON, end in the declarations here; names are resolved once,
+by Cedar's rules (RFC 24, RFC 70 and the Cedar reference, "Schema format"):
+
+- an unqualified name means the current namespace's before the empty namespace's;
+- within one namespace a common type comes before an entity type;
+- `String`, `ipaddr` and the like are common types of the empty namespace, unless that declares the name itself,
+  and can always be had as `__cedar::String`.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Flag, auto
+from graphlib import CycleError, TopologicalSorter
+from types import MappingProxyType
+from typing import NamedTuple, TypeAlias
+
+from authz.core.cedar_lex import SourceError, quoted
+from authz.core.cedar_schema_model import (
+    ActionDecl,
+    ActionUid,
+    Attribute,
+    BoolType,
+    CedarType,
+    EntityDecl,
+    EntityType,
+    ExtensionType,
+    LongType,
+    RecordType,
+    Schema,
+    SetType,
+    StringType,
+)
+
+MAX_TYPE_DEPTH = 50
+"""Sets and records within one another, common types put in. In the JSON form the engine stops at 128 levels of
+JSON, of which a record takes two; in Cedar syntax it crashes at 2,160 nested records (8 MiB of stack; 263 with
+1 MiB), and is quadratic before."""
+MAX_SCHEMA_TYPES = 200_000
+"""Types in the whole schema, common types put in. Doubling common types (`type B = {x: A, y: A};` …) keep the
+engine busy for a second at 26 of them, for a day at 42."""
+
+PRIMITIVES: Mapping[str, StringType | LongType | BoolType] = MappingProxyType(
+    {
+        "String": StringType(),
+        "Long": LongType(),
+        "Bool": BoolType(),
+    }
+)
+EXTENSIONS = frozenset({"ipaddr", "decimal", "datetime", "duration"})
+
+
+class Kind(Flag):
+    """What a reference may mean."""
+
+    COMMON = auto()
+    ENTITY = auto()
+    EITHER = COMMON | ENTITY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """A type named in a declaration. `offset` is its place in the text, None in JSON."""
+
+    name: str
+    kind: Kind
+    offset: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenSet:
+    """A set type, its element not yet resolved."""
+
+    element: "WrittenType"
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenRecord:
+    """A record type: attribute → its type and whether it is required."""
+
+    attributes: Mapping[str, tuple["WrittenType", bool]]
+
+
+WrittenType: TypeAlias = Reference | WrittenSet | WrittenRecord | StringType | LongType | BoolType | ExtensionType
+EMPTY_RECORD = WrittenRecord({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenEntity:
+    """An entity declaration."""
+
+    parents: tuple[Reference, ...] = ()
+    shape: WrittenType = EMPTY_RECORD
+    tags: WrittenType | None = None
+    enum: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenAction:
+    """An action declaration. In `groups`, the name is the action's type, beside it the id."""
+
+    groups: tuple[tuple[Reference, str], ...] = ()
+    principals: tuple[Reference, ...] = ()
+    resources: tuple[Reference, ...] = ()
+    context: WrittenType = EMPTY_RECORD
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Namespace:
+    """All declarations of one namespace, by their unqualified names. The empty namespace is called ``."""
+
+    name: str
+    types: dict[str, WrittenType] = field(default_factory=dict)
+    entities: dict[str, WrittenEntity] = field(default_factory=dict)
+    actions: dict[str, WrittenAction] = field(default_factory=dict)
+
+    def qualify(self, name: str) -> str:
+        """Put the namespace before a name declared in it."""
+        return f"{self.name}::{name}" if self.name else name
+
+
+def resolve(namespaces: Mapping[str, Namespace]) -> Schema:
+    """Resolve all names and put common types in.
+
+    Raises:
+        SourceError: unknown or cyclic type or action group, or a limit is passed.
+    """
+    return _Resolver(namespaces).schema()
+
+
+class _Measured(NamedTuple):
+    """A resolved type with its height and the number of types in it. Shared where common types repeat it."""
+
+    type: CedarType
+    depth: int
+    size: int
+
+
+class _Resolver:
+    def __init__(self, namespaces: Mapping[str, Namespace]) -> None:
+        self._namespaces = tuple(namespaces.values())
+        self._entities = {space.qualify(name) for space in self._namespaces for name in space.entities}
+        self._actions = {(space.qualify("Action"), id) for space in self._namespaces for id in space.actions}
+        self._action_types = {type for type, _ in self._actions}
+        self._written = {
+            space.qualify(name): (written, space) for space in self._namespaces for name, written in space.types.items()
+        }
+        self._types = self._builtin()
+        self._size = 0
+
+    def schema(self) -> Schema:
+        for name in self._in_order():
+            written, space = self._written[name]
+            self._types[name] = self._counted(written, space, f"type `{name}`")
+        entities = [
+            self._entity(space, name, written) for space in self._namespaces for name, written in space.entities.items()
+        ]
+        actions = [
+            self._action(space, id, written) for space in self._namespaces for id, written in space.actions.items()
+        ]
+        self._check_groups(actions)
+        return Schema(
+            entities=MappingProxyType({entity.name: entity for entity in entities}),
+            actions=MappingProxyType({(action.uid_type, action.id): action for action in actions}),
+        )
+
+    def _builtin(self) -> dict[str, _Measured]:
+        found: dict[str, _Measured] = {}
+        for name, type in (*PRIMITIVES.items(), *((name, ExtensionType(name)) for name in sorted(EXTENSIONS))):
+            found[f"__cedar::{name}"] = _Measured(type, 0, 1)
+            if name not in self._entities and name not in self._written:
+                found[name] = _Measured(type, 0, 1)
+        return found
+
+    # --- common types, each after those that it names
+
+    def _in_order(self) -> Iterator[str]:
+        graph = {
+            name: {target for target in self._commons(written, space) if target in self._written}
+            for name, (written, space) in self._written.items()
+        }
+        try:
+            yield from TopologicalSorter(graph).static_order()
+        except CycleError as error:
+            names = ", ".join(quoted(name) for name in error.args[1][:8])
+            raise SourceError(None, f"common types name each other in a circle: {names}; break it up") from None
+
+    def _commons(self, written: WrittenType, space: Namespace) -> Iterator[str]:
+        """Yield the common types named in a type."""
+        match written:
+            case Reference():
+                name, is_common = self._find(written, space)
+                if is_common:
+                    yield name
+            case WrittenSet(element):
+                yield from self._commons(element, space)
+            case WrittenRecord(attributes):
+                for type, _ in attributes.values():
+                    yield from self._commons(type, space)
+
+    def _find(self, reference: Reference, space: Namespace) -> tuple[str, bool]:
+        """Return what a reference means: the full name, and whether it is a common type."""
+        name = reference.name
+        for candidate in dict.fromkeys((name,) if "::" in name else (space.qualify(name), name)):
+            if Kind.COMMON in reference.kind and (candidate in self._written or candidate in self._types):
+                return candidate, True
+            if Kind.ENTITY in reference.kind and (candidate in self._entities or candidate in self._action_types):
+                return candidate, False
+        wanted = {Kind.COMMON: "`type`", Kind.ENTITY: "`entity`"}.get(reference.kind, "`type` or `entity`")
+        where = f" in namespace `{space.name}`" if space.name else ""
+        raise SourceError(reference.offset, f"unknown name {quoted(name)}{where}: declare it as {wanted}")
+
+    # --- types
+
+    def _counted(self, written: WrittenType, space: Namespace, owner: str) -> _Measured:
+        """Resolve one declaration's type within the limits of the whole schema."""
+        try:
+            found = self._type(written, space)
+        except SourceError as error:
+            raise SourceError(error.offset, f"{error.message}, for {owner}") from None
+        self._size += found.size
+        if found.depth > MAX_TYPE_DEPTH:
+            raise SourceError(None, f"{owner} nests more than {MAX_TYPE_DEPTH} sets and records: flatten it")
+        if self._size > MAX_SCHEMA_TYPES:
+            message = f"more than {MAX_SCHEMA_TYPES} types, counted up to {owner}: common types multiply, simplify them"
+            raise SourceError(None, message)
+        return found
+
+    def _type(self, written: WrittenType, space: Namespace) -> _Measured:
+        # The readers bound the depth of what is written, and common types were resolved one by one before.
+        match written:
+            case Reference():
+                name, is_common = self._find(written, space)
+                return self._types[name] if is_common else _Measured(EntityType(name), 0, 1)
+            case WrittenSet(written_element):
+                element = self._type(written_element, space)
+                return _Measured(SetType(element.type), element.depth + 1, element.size + 1)
+            case WrittenRecord(written_attributes):
+                return self._record(written_attributes, space)
+            case _:
+                return _Measured(written, 0, 1)
+
+    def _record(self, written: Mapping[str, tuple[WrittenType, bool]], space: Namespace) -> _Measured:
+        members = {name: (self._type(type, space), required) for name, (type, required) in written.items()}
+        attributes = {name: Attribute(member.type, required) for name, (member, required) in members.items()}
+        depth = 1 + max((member.depth for member, _ in members.values()), default=0)
+        size = 1 + sum(member.size for member, _ in members.values())
+        return _Measured(RecordType(MappingProxyType(attributes)), depth, size)
+
+    def _record_type(self, written: WrittenType, space: Namespace, owner: str) -> RecordType:
+        found = self._counted(written, space, owner).type
+        if not isinstance(found, RecordType):
+            offset = written.offset if isinstance(written, Reference) else None
+            raise SourceError(offset, f"expected a record, `{{…}}` or a common type that is one, for {owner}")
+        return found
+
+    # --- declarations
+
+    def _entity(self, space: Namespace, name: str, written: WrittenEntity) -> EntityDecl:
+        full = space.qualify(name)
+        tags = written.tags
+        return EntityDecl(
+            name=full,
+            member_of=self._entity_types(written.parents, space),
+            attributes=self._record_type(written.shape, space, f"entity `{full}`").attributes,
+            tags=None if tags is None else self._counted(tags, space, f"the tags of entity `{full}`").type,
+            enum=written.enum,
+        )
+
+    def _entity_types(self, references: tuple[Reference, ...], space: Namespace) -> frozenset[str]:
+        found: set[str] = set()
+        for reference in references:
+            name, _ = self._find(reference, space)
+            if name not in self._entities:
+                raise SourceError(reference.offset, f"expected an entity type, found {quoted(name)}")
+            found.add(name)
+        return frozenset(found)
+
+    def _action(self, space: Namespace, id: str, written: WrittenAction) -> ActionDecl:
+        return ActionDecl(
+            uid_type=space.qualify("Action"),
+            id=id,
+            groups=tuple(dict.fromkeys(self._group(reference, group, space) for reference, group in written.groups)),
+            principals=self._entity_types(written.principals, space),
+            resources=self._entity_types(written.resources, space),
+            context=self._record_type(written.context, space, f"the context of action {quoted(id)}"),
+        )
+
+    def _group(self, reference: Reference, id: str, space: Namespace) -> ActionUid:
+        name = reference.name
+        for type in (name,) if "::" in name else (space.qualify(name), name):
+            if (type, id) in self._actions:
+                return type, id
+        raise SourceError(reference.offset, f"unknown action group {quoted(id)}: declare it as `action`")
+
+    def _check_groups(self, actions: list[ActionDecl]) -> None:
+        graph = {(action.uid_type, action.id): action.groups for action in actions}
+        try:
+            TopologicalSorter(graph).prepare()
+        except CycleError as error:
+            names = ", ".join(quoted(id) for _, id in error.args[1][:8])
+            raise SourceError(None, f"action groups contain each other in a circle: {names}; break it up") from None

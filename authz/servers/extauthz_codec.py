@@ -1,0 +1,352 @@
+"""Envoy's external authorization messages ↔ `Request` and `Outcome`. Plain functions over bytes; no I/O.
+
+The only module that knows protobuf. What Envoy sends, and what it makes of each answer, is measured
+(Envoy 1.40) rather than read: an answer without a status, or with status 0 beside a denial, is an *allow*
+to Envoy. So every answer made here carries both an explicit status and the one response that goes with it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Literal
+from urllib.parse import quote
+
+from google.protobuf.message import DecodeError
+
+from authz.core.enforce import Response
+from authz.core.errors import Reason, RequestRefused
+from authz.core.model import Allowed, Denied, Failed, Headers, Outcome, Peer, Request
+from authz.core.request import STRICT, PathRules, canonical_request
+from authz.servers.extauthz_pb2 import (
+    AttributeContext,
+    CheckRequest,
+    CheckResponse,
+    DeniedHttpResponse,
+    HeaderValue,
+    HealthCheckRequest,
+    HealthCheckResponse,
+    OkHttpResponse,
+)
+from authz.servers.trust import canonical_address, client_address, forwarded_address
+
+OnFailure = Literal["deny", "error"]
+
+SOURCE_PRINCIPAL = "envoy.source.principal"
+"""The client certificate's first URI name, else its first DNS name, else its subject."""
+DESTINATION_PRINCIPAL = "envoy.destination.principal"
+"""The same of the proxy's own certificate."""
+SNI = "envoy.sni"
+ALTERED_HEADERS = "envoy.altered_headers"
+"""Comma-separated names of headers whose text may differ from the bytes that the client sent."""
+CONTEXT = "envoy.context."
+"""Prefix of `context_extensions`, which the proxy's own configuration sets."""
+
+SERVING, NOT_SERVING, SERVICE_UNKNOWN = 1, 2, 3
+"""grpc.health.v1, HealthCheckResponse.ServingStatus."""
+
+MAX_EXTERNAL_ID = 128
+"""Characters kept of the proxy's request id, which a client may have chosen."""
+
+# RFC 9110, 11.4: a scheme, then one token or a list of parameters. Two of them joined by a comma match neither.
+_PARAMETER = r"""[!#$%&'*+.^_`|~0-9A-Za-z-]+ *= *(?:"(?:[^"\\]|\\.)*"|[^",\s]+)"""
+_ONE_CREDENTIAL = re.compile(rf"[A-Za-z][A-Za-z0-9-]* +{_PARAMETER}(?: *, *{_PARAMETER})*")
+_TOKEN_SCHEMES = ("basic ", "bearer ", "dpop ", "negotiate ")
+
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
+_PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
+# Framing and routing belong to the proxy: it takes these verbatim, and then hangs or reroutes (measured).
+_NEVER = frozenset(
+    {
+        "connection", "content-length", "host", "keep-alive", "proxy-authenticate", "proxy-authorization",
+        "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
+    }
+)  # fmt: skip
+_NEVER_UPSTREAM = ("x-envoy-", "x-forwarded-")
+# google.rpc.Code. Any but 0 denies; these say why to whoever reads Envoy's own records.
+_RPC_CODES: Mapping[int, int] = {400: 3, 401: 16, 403: 7, 404: 5, 429: 8, 500: 13, 503: 14, 504: 4}
+_PERMISSION_DENIED, _INTERNAL = 7, 13
+
+
+def decode(
+    data: bytes,
+    *,
+    id: str,
+    peer: Peer,
+    rules: PathRules = STRICT,
+    trusted_hops: int = 0,
+    use_external_address: bool = False,
+) -> Request:
+    """The request that a serialized `envoy.service.auth.v3.CheckRequest` asks about.
+
+    Header values: where Envoy sends raw bytes (`encode_raw_headers`) they are read as UTF-8, and as ISO-8859-1
+    where they are not UTF-8 (RFC 9110, 5.5). Otherwise Envoy sends text in which each byte outside UTF-8 is `!`.
+    Values that may be altered in one of these ways are named in `extensions`. The body is not decoded.
+
+    Args:
+        data: the message.
+        id: the decision id.
+        peer: who called the door.
+        rules: what is done with ambiguous paths.
+        trusted_hops: the client's address is the n-th element from the right of X-Forwarded-For. The last one is
+            that of the proxy's downstream connection: with `use_remote_address` Envoy has added it, else it is added
+            here. 0 and 1: the downstream connection's.
+        use_external_address: the client's address is `x-envoy-external-address`, which an edge Envoy with
+            `use_remote_address` sets for clients from outside, and only for these. Goes before `trusted_hops`.
+
+    Raises:
+        RequestRefused: `bad_check` where the bytes are no CheckRequest, hold no HTTP request or contradict
+            themselves; else the reason code of the part that cannot be read in one way only.
+    """
+    try:
+        attributes = CheckRequest.FromString(data).attributes
+    except DecodeError:
+        raise _bad_check("the bytes are no `envoy.service.auth.v3.CheckRequest`") from None
+    if not attributes.request.HasField("http"):
+        raise _bad_check("it holds no HTTP request; use the HTTP filter `ext_authz`, the TCP filter has nothing to map")
+    http = attributes.request.http
+    headers, altered = _headers(http, data)
+    _check_agreement(http, headers)
+    _check_one_credential(headers)
+    external_id = headers.get("x-request-id")
+    source = None
+    if peer.trusted:
+        source = _source_address(attributes, headers, trusted_hops=trusted_hops, external=use_external_address)
+    return canonical_request(
+        id=id,
+        method=http.method,
+        scheme=http.scheme,
+        host=http.host,
+        target=http.path,
+        headers=headers,
+        peer=peer,
+        source_address=source,
+        external_id=external_id[:MAX_EXTERNAL_ID] if external_id is not None else None,
+        extensions=_extensions(attributes, altered),
+        rules=rules,
+    )
+
+
+def _bad_check(what: str) -> RequestRefused:
+    return RequestRefused(Reason.BAD_CHECK, f"the check request cannot be read: {what}")
+
+
+def _headers(http: AttributeContext.HttpRequest, data: bytes) -> tuple[Headers, list[str]]:
+    """The header fields without pseudo headers, and the names of those that may be altered."""
+    raw = http.header_map.headers
+    if not raw:
+        return _text_headers(http, data)
+    if http.headers:
+        raise _bad_check("it has both `headers` and `header_map`; expected one of them")
+    claimed = _claimed(http)
+    fields: list[tuple[str, str]] = []
+    altered: list[str] = []
+    for field in raw:
+        name = field.key
+        value = _raw_value(field, altered)
+        if name[:1] != ":":
+            fields.append((name, value))
+        elif claimed.get(name, value) != value:
+            raise _differs(name)
+    return Headers(fields), altered
+
+
+def _text_headers(http: AttributeContext.HttpRequest, data: bytes) -> tuple[Headers, list[str]]:
+    claimed = _claimed(http)
+    given = http.headers
+    fields: list[tuple[str, str]] = []
+    for name in given:  # key by key: this map's `items()` takes twice as long
+        value = given[name]
+        if name[:1] != ":":
+            fields.append((name, value))
+        elif claimed.get(name, value) != value:
+            raise _differs(name)
+    # One search through all bytes first: a `!` is rare, and a search through each value is not free.
+    return Headers(fields), [name for name, value in fields if "!" in value] if b"!" in data else []
+
+
+def _claimed(http: AttributeContext.HttpRequest) -> Mapping[str, str]:
+    return {":method": http.method, ":path": http.path, ":authority": http.host, ":scheme": http.scheme}
+
+
+def _differs(name: str) -> RequestRefused:
+    return _bad_check(f"the header `{name[:16]}` differs from the field that carries the same")
+
+
+def _raw_value(field: HeaderValue, altered: list[str]) -> str:
+    octets = field.raw_value
+    if not octets:
+        return field.value
+    try:
+        text = octets.decode()
+    except UnicodeDecodeError:
+        text = octets.decode("latin-1")
+        altered.append(field.key)
+    if field.value and field.value != text:
+        raise _bad_check(f"the header `{field.key[:64]}` has two values, `value` and `raw_value`")
+    return text
+
+
+def _check_one_credential(headers: Headers) -> None:
+    # Envoy joins two Authorization fields with a comma, also where it sends raw headers. An upstream behind it sees
+    # what it sees, and may choose the one that was not verified.
+    value = headers.get("authorization")
+    if value is None or "," not in value:
+        return
+    if value.lower().startswith(_TOKEN_SCHEMES) or _ONE_CREDENTIAL.fullmatch(value) is None:
+        raise RequestRefused(Reason.BAD_HEADER, "the header `authorization` holds more than one credential, or none")
+
+
+def _check_agreement(http: AttributeContext.HttpRequest, headers: Headers) -> None:
+    host = headers.get("host")
+    if host is not None and host != http.host:
+        raise _differs("host")
+    # Envoy leaves both fields empty: the path holds the query, and a fragment is refused.
+    if http.fragment or (http.query and http.query != http.path.partition("?")[2]):
+        raise _bad_check("`query` or `fragment` differs from what `path` holds")
+
+
+def _source_address(attributes: AttributeContext, headers: Headers, *, trusted_hops: int, external: bool) -> str | None:
+    if external:
+        values = headers.all("x-envoy-external-address")
+        return canonical_address(values[0]) if len(values) == 1 else None
+    downstream = canonical_address(attributes.source.address.socket_address.address)
+    if trusted_hops <= 1:
+        return downstream
+    chain = ",".join(headers.all("x-forwarded-for"))
+    if forwarded_address(chain.rpartition(",")[2].strip()) != downstream:
+        chain = f"{chain},{downstream or ''}"
+    return client_address(chain, trusted_hops - 1)
+
+
+def _extensions(attributes: AttributeContext, altered: list[str]) -> Mapping[str, str]:
+    # Not `source.service`: Envoy copies it from a request header, so nobody vouches for it.
+    configured = attributes.context_extensions
+    found = {CONTEXT + key: value for key, value in configured.items()} if configured else {}
+    if value := attributes.source.principal:
+        found[SOURCE_PRINCIPAL] = value
+    if value := attributes.destination.principal:
+        found[DESTINATION_PRINCIPAL] = value
+    if value := attributes.tls_session.sni:
+        found[SNI] = value
+    if altered:
+        found[ALTERED_HEADERS] = ",".join(sorted(set(altered)))
+    return found
+
+
+def encode(
+    response: Response,
+    outcome: Outcome,
+    *,
+    decision_id: str,
+    on_failure: OnFailure = "deny",
+    metadata: bool = True,
+) -> bytes:
+    """The serialized `envoy.service.auth.v3.CheckResponse` for an outcome.
+
+    Envoy lets the request go on if and only if the outcome is `Allowed`, or `Failed` with `let_through`, and the
+    response says so too: what contradicts itself is denied.
+
+    Args:
+        response: what `authz.core.enforce.respond` made of the outcome.
+        outcome: the outcome itself.
+        decision_id: for the proxy's own records.
+        on_failure: `deny`: a failure is answered as a denial with its status, whatever the proxy is configured
+            to do. `error`: as an error (Envoy 1.37 and later), so that the proxy's `failure_mode_allow` decides.
+        metadata: add the dynamic metadata `decision_id`, `reason` and `policies`, which Envoy files below
+            `envoy.filters.http.ext_authz` for its access log and other filters.
+    """
+    reply = CheckResponse()
+    if response.allows and (isinstance(outcome, Allowed) or (isinstance(outcome, Failed) and outcome.let_through)):
+        _allow(reply, response)
+    else:
+        _refuse(reply, response, outcome, on_failure)
+    if metadata:
+        _describe(reply, outcome, decision_id)
+    return reply.SerializeToString()
+
+
+def _allow(reply: CheckResponse, response: Response) -> None:
+    reply.status.SetInParent()
+    ok = reply.ok_response
+    ok.SetInParent()
+    if response.headers:
+        edits = _united(response.headers)
+        for name, value in edits.items():
+            if not name.startswith(_NEVER_UPSTREAM):
+                _add_header(ok, name, value)
+    else:
+        edits = {}
+    if response.remove:
+        # Envoy removes after it sets: a name in both would be gone.
+        removed = dict.fromkeys(name.lower() for name in response.remove)
+        ok.headers_to_remove.extend(name for name in removed if name not in edits and _is_settable(name))
+
+
+def _united(headers: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """Lower-case name → value. Of two entries with one name Envoy takes the last, so both travel in one."""
+    edits: dict[str, str] = {}
+    for name, value in headers:
+        key = name.lower()
+        edits[key] = f"{edits[key]},{value}" if key in edits else value
+    return edits
+
+
+def _refuse(reply: CheckResponse, response: Response, outcome: Outcome, on_failure: OnFailure) -> None:
+    failure = isinstance(outcome, Failed)
+    status = response.status
+    # Envoy passes on any status, 200 too, and 1xx hangs the client.
+    if not 400 <= status <= 599:
+        status = 503 if failure else 403
+    reply.status.code = _RPC_CODES.get(status, _PERMISSION_DENIED if status < 500 else _INTERNAL)
+    refusal = reply.error_response if failure and on_failure == "error" else reply.denied_response
+    refusal.status.code = status
+    for name, value in response.headers:
+        _add_header(refusal, name.lower(), value)
+    refusal.body = response.body.decode("utf-8", "replace")
+
+
+def _is_settable(name: str) -> bool:
+    # Pseudo headers fall to the pattern: no field name has a colon.
+    return name not in _NEVER and _NAME.fullmatch(name) is not None
+
+
+def _add_header(message: OkHttpResponse | DeniedHttpResponse, name: str, value: str) -> None:
+    if not _is_settable(name):
+        return
+    # A line break would make Envoy answer 503, a lone surrogate cannot be sent at all. Only these are escaped:
+    # what made the value has escaped it already, percent sign included.
+    if not (value.isascii() and value.isprintable()):
+        value = quote(value, safe=_PRINTABLE, errors="replace")
+    option = message.headers.add()
+    header = option.header
+    header.key = name
+    header.value = value
+    # Explicitly not appended: for request headers Envoy reads `append`, and not `append_action`.
+    option.append.SetInParent()
+
+
+def _describe(reply: CheckResponse, outcome: Outcome, decision_id: str) -> None:
+    fields = reply.dynamic_metadata.fields
+    fields["decision_id"].string_value = decision_id
+    fields["reason"].string_value = outcome.reason.value
+    decision = outcome.decision if isinstance(outcome, Allowed | Denied) else None
+    if decision is not None and decision.policies:
+        fields["policies"].list_value.extend(decision.policies)
+
+
+def decode_health(data: bytes) -> str:
+    """The service that a serialized `grpc.health.v1.HealthCheckRequest` asks about; empty: the whole server.
+
+    Raises:
+        RequestRefused: `bad_check` where the bytes are no such message.
+    """
+    try:
+        return HealthCheckRequest.FromString(data).service
+    except DecodeError:
+        raise RequestRefused(Reason.BAD_CHECK, "the bytes are no `grpc.health.v1.HealthCheckRequest`") from None
+
+
+def encode_health(status: int) -> bytes:
+    """The serialized `grpc.health.v1.HealthCheckResponse` for one of the statuses above."""
+    return HealthCheckResponse(status=status).SerializeToString()

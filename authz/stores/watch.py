@@ -1,0 +1,89 @@
+"""Tells when files change, in whatever way they change: edited, replaced, or swapped behind a symbolic link.
+
+The system's events (watchfiles) only wake us; whether something changed is decided by a fingerprint of names,
+inodes, sizes and times. So nothing depends on which event a change causes: a Kubernetes volume swaps the link
+`..data` beside the file, an editor renames over it, some file systems tell nothing. A slow poll backs all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from watchfiles import awatch
+
+POLL = 2.0
+"""Seconds between two looks without an event."""
+STEP = 50
+"""Milliseconds without a further event after which a burst of changes counts as ended."""
+
+Mark = tuple[str, str, int, int, int]
+
+
+def fingerprint(files: Iterable[Path], folders: Iterable[Path]) -> tuple[Mark, ...]:
+    """What files and folders (recursively, hidden names left out) look like now; missing ones have a mark too."""
+    marks = [_mark(path) for path in sorted(set(files))]
+    for root in sorted(set(folders)):
+        marks.append(_mark(root))
+        for folder, inner, names in os.walk(root):
+            inner[:] = sorted(name for name in inner if not name.startswith("."))
+            marks.extend(_mark(Path(folder) / name) for name in sorted(names) if not name.startswith("."))
+    return tuple(marks)
+
+
+def _mark(path: Path) -> Mark:
+    try:
+        status = path.stat()
+    except OSError:
+        return (str(path), "", 0, 0, 0)
+    folder = os.path.isdir(path)
+    size, time = (0, 0) if folder else (status.st_size, status.st_mtime_ns)
+    return (str(path), os.path.realpath(path), status.st_ino, time, size)
+
+
+async def watch(
+    files: Iterable[Path], folders: Iterable[Path], *, since: tuple[Mark, ...]
+) -> AsyncIterator[None]:
+    """Yields once after each burst of changes; never ends by itself.
+
+    Args:
+        files: each is watched by its name, whatever it is a link to.
+        folders: watched with all that is below.
+        since: the fingerprint from before the content was read, so that no change falls between.
+    """
+    files, folders, seen = list(files), list(folders), since
+    wake = asyncio.Event()
+    while True:
+        roots = _roots(files, folders)
+        watchers = [asyncio.create_task(_listen(path, wake, recursive=deep)) for path, deep in roots]
+        try:
+            wake.set()  # changes from before the listeners stood have no event: look once at the start
+            while _roots(files, folders) == roots:
+                # Not wait_for: before Python 3.12 it swallows a cancellation that comes with the event.
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(POLL):
+                        await wake.wait()
+                wake.clear()
+                now = await asyncio.to_thread(fingerprint, files, folders)
+                if now != seen:
+                    seen = now
+                    yield
+        finally:
+            for task in watchers:
+                task.cancel()
+            await asyncio.gather(*watchers, return_exceptions=True)
+
+
+def _roots(files: list[Path], folders: list[Path]) -> frozenset[tuple[str, bool]]:
+    """Real folders to listen on, and whether what is below counts too."""
+    above = {(os.path.realpath(path.parent), False) for path in [*files, *folders]}
+    return frozenset(above | {(os.path.realpath(path), True) for path in folders})
+
+
+async def _listen(path: str, wake: asyncio.Event, *, recursive: bool) -> None:
+    with suppress(OSError):  # gone, or not to be watched: the poll still sees it
+        async for _ in awatch(path, watch_filter=None, step=STEP, recursive=recursive, ignore_permission_denied=True):
+            wake.set()

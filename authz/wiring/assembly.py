@@ -1,0 +1,130 @@
+"""Everything that an operator wrote, read and checked together; nothing is started.
+
+`authz check`, the start and every reload go through `assemble`, so what the check passes will run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from authz.authn.revocation import DenyList
+from authz.config.load import Config, load_config
+from authz.core.errors import Misconfigured, PoliciesUnavailable, Problem
+from authz.core.route_compiler import compile_routes
+from authz.core.routes import RouteTable
+from authz.pdp.compiled import CompiledPolicies, compile_snapshot
+from authz.stores.file import FileStore
+from authz.stores.watch import Mark, fingerprint
+from authz.wiring.consistency import inconsistencies
+from authz.wiring.issuers import IssuerPlan, plan_issuers
+
+MAX_DENY_LIST = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assembly:
+    """One consistent state of configuration, routes, policies, issuers and deny list."""
+
+    config: Config
+    routes: RouteTable
+    compiled: CompiledPolicies
+    issuers: tuple[IssuerPlan, ...]
+    deny_list: DenyList
+    warnings: tuple[Problem, ...] = ()
+    mark: tuple[Mark, ...] = field(default=(), repr=False)
+    """What the files looked like before they were read."""
+
+    @property
+    def watched(self) -> tuple[list[Path], list[Path]]:
+        """Files and folders whose change is a change of this."""
+        return _watched(self.config)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assembled:
+    """The assembly if there is one, and every problem found."""
+
+    assembly: Assembly | None
+    problems: tuple[Problem, ...]
+
+    def required(self) -> Assembly:
+        """The assembly.
+
+        Raises:
+            Misconfigured: with every problem of severity `error`.
+        """
+        if self.assembly is None:
+            raise Misconfigured(tuple(problem for problem in self.problems if problem.severity == "error"))
+        return self.assembly
+
+
+def assemble(file: Path, environment: Mapping[str, str] | None = None) -> Assembled:
+    """Reads all files. Slow for large policy sets: call it in a worker thread. Never raises for their content."""
+    first = load_config(file, environment).config
+    mark = fingerprint(*_watched(first)) if first is not None else ()
+    # Which files there are is known only now. Read again, so that all that counts was read after the mark.
+    loaded = load_config(file, environment)
+    problems = list(loaded.problems)
+    config = loaded.config
+    if config is None:
+        return Assembled(assembly=None, problems=tuple(problems))
+    routes, found = compile_routes(config.routes)
+    problems.extend(found)
+    compiled = _policies(config, problems)
+    deny_list = _deny_list(config, problems)
+    issuers: tuple[IssuerPlan, ...] = ()
+    if compiled is not None:
+        issuers = plan_issuers(config, compiled.schema, problems)
+        problems.extend(inconsistencies(routes, compiled.schema, issuers, compiled.snapshot.policies))
+    if compiled is None or any(problem.severity == "error" for problem in problems):
+        return Assembled(assembly=None, problems=_once(problems))
+    assembly = Assembly(
+        config=config,
+        routes=routes,
+        compiled=compiled,
+        issuers=issuers,
+        deny_list=deny_list,
+        warnings=_once(problems),
+        mark=mark,
+    )
+    return Assembled(assembly=assembly, problems=_once(problems))
+
+
+def _watched(config: Config) -> tuple[list[Path], list[Path]]:
+    return [Path(name) for name in sorted(config.files)], [config.path(config.shape.policies.path)]
+
+
+def _once(problems: list[Problem]) -> tuple[Problem, ...]:
+    return tuple(dict.fromkeys(problems))
+
+
+def _policies(config: Config, problems: list[Problem]) -> CompiledPolicies | None:
+    store = FileStore(path=config.path(config.shape.policies.path))
+    try:
+        return compile_snapshot(store.read())
+    except Misconfigured as error:
+        problems.extend(error.problems)
+    except (PoliciesUnavailable, OSError) as error:
+        problems.append(config.problem(("policies", "path"), f"the policies cannot be read: {error}"))
+    return None
+
+
+def _deny_list(config: Config, problems: list[Problem]) -> DenyList:
+    name = config.shape.deny_list
+    if name is None:
+        return DenyList()
+    path = config.path(name)
+    try:
+        if path.stat().st_size > MAX_DENY_LIST:
+            problems.append(config.problem(("deny_list",), f"`{name}` is larger than {MAX_DENY_LIST} bytes"))
+            return DenyList()
+        return DenyList.parse(path.read_text(encoding="utf-8"), file=str(path))
+    except OSError as error:
+        problems.append(config.problem(("deny_list",), f"`{name}` cannot be read: {error.strerror}"))
+    except UnicodeDecodeError:
+        problems.append(config.problem(("deny_list",), f"`{name}` is not UTF-8"))
+    except Misconfigured as error:
+        problems.extend(error.problems)
+    return DenyList()

@@ -1,0 +1,244 @@
+"""What runs: the service, its key sets and its reloads. Every start has its stop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+import structlog
+
+from authz.authn.anonymous import anonymous_identity
+from authz.authn.jwks import RemoteKeys, StaticKeys
+from authz.authn.jwt import BearerTokens
+from authz.authn.keys import KeySet
+from authz.core.enforce import Disclosure
+from authz.core.errors import Misconfigured, Problem
+from authz.core.pipeline import Authorizer
+from authz.core.request import PathRules
+from authz.pdp.cedar import CedarDecisionPoint, CedarSettings
+from authz.service import Limits, Service
+from authz.stores.watch import watch
+from authz.wiring.assembly import Assembly, assemble
+from authz.wiring.consistency import anonymous_principals
+from authz.wiring.issuers import IssuerPlan, RemotePlan
+
+_log = structlog.get_logger("authz.reload")
+
+
+@dataclass(slots=True)
+class Freshness:
+    """How old what decides is. Files are current until a change of them is rejected."""
+
+    now: Callable[[], float] = time.monotonic
+    rejected_at: float | None = None
+    reloads: dict[str, int] = field(default_factory=lambda: {"accepted": 0, "rejected": 0})
+
+    def age(self) -> float:
+        """Seconds since the policy set was last known to be what the store holds."""
+        return 0.0 if self.rejected_at is None else self.now() - self.rejected_at
+
+    def accepted(self) -> None:
+        """A load was taken."""
+        self.rejected_at = None
+        self.reloads["accepted"] += 1
+
+    def rejected(self) -> None:
+        """A load was refused; the last good one goes on deciding."""
+        if self.rejected_at is None:
+            self.rejected_at = self.now()
+        self.reloads["rejected"] += 1
+
+
+class Runtime:
+    """A service that keeps up with its files. Made by `running`."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self.freshness = Freshness()
+        self._session = session
+        self._remote: dict[RemotePlan, RemoteKeys] = {}
+        self._reloading = asyncio.Lock()
+        self._assembly: Assembly | None = None
+        self._tokens: BearerTokens | None = None
+        self._service: Service | None = None
+
+    @property
+    def assembly(self) -> Assembly:
+        """What decides now."""
+        if self._assembly is None:
+            raise RuntimeError("the runtime was not started")
+        return self._assembly
+
+    @property
+    def service(self) -> Service:
+        """The one service of this process; reloads change what it holds."""
+        if self._service is None:
+            raise RuntimeError("the runtime was not started")
+        return self._service
+
+    @property
+    def tokens(self) -> BearerTokens:
+        """The verifier in use."""
+        if self._tokens is None:
+            raise RuntimeError("the runtime was not started")
+        return self._tokens
+
+    @property
+    def key_sets(self) -> Mapping[str, KeySet]:
+        """Issuer → its key set."""
+        return {plan.shape.issuer: self._key_set(plan) for plan in self.assembly.issuers}
+
+    def readiness(self) -> Mapping[str, tuple[bool, str]]:
+        """Named checks: may this process answer? Fails on age, not on one rejected reload."""
+        limit = self.assembly.config.shape.policies.max_age
+        age = self.freshness.age()
+        checks = {
+            "policies": (limit is None or age <= limit, f"version {self.assembly.compiled.version}, age {age:.0f} s")
+        }
+        for issuer, keys in self.key_sets.items():
+            ready = keys.current() is not None
+            checks[f"keys:{issuer}"] = (ready, f"age {keys.age:.0f} s" if ready else "no usable key set")
+        return checks
+
+    async def apply(self, assembly: Assembly) -> None:
+        """Makes an assembly the one that decides: new parts start first, then one swap, then old parts stop.
+
+        Raises:
+            Misconfigured: issuers that do not go together; nothing was changed.
+        """
+        wanted = {plan.keys for plan in assembly.issuers if isinstance(plan.keys, RemotePlan)}
+        for remote in wanted - self._remote.keys():
+            self._remote[remote] = await self._start(remote)
+        tokens = self._verifier(assembly)
+        tokens.deny_list = assembly.deny_list
+        self._set_service(assembly, self._authorizer(assembly, tokens))
+        self._tokens, self._assembly = tokens, assembly
+        for remote in [plan for plan in self._remote if plan not in wanted]:
+            await self._remote.pop(remote).stop()
+
+    def _set_service(self, assembly: Assembly, authorizer: Authorizer) -> None:
+        shape = assembly.config.shape
+        limits = Limits(deadline=shape.limits.deadline, in_flight=shape.limits.in_flight)
+        disclosure = Disclosure(
+            realm=shape.responses.realm,
+            deny_messages=shape.responses.deny_messages,
+            policies=shape.responses.policies,
+        )
+        rules = PathRules(**shape.paths.model_dump())
+        if self._service is None:
+            self._service = Service(authorizer=authorizer, limits=limits, disclosure=disclosure, path_rules=rules)
+            return
+        service = self._service
+        service.limits, service.disclosure, service.path_rules = limits, disclosure, rules
+        service.authorizer = authorizer
+
+    async def _start(self, plan: RemotePlan) -> RemoteKeys:
+        keys = RemoteKeys(
+            self._session,
+            plan.source,
+            interval=plan.interval,
+            cooldown=plan.cooldown,
+            max_age=plan.max_age,
+            report=_report,
+        )
+        await keys.start()
+        return keys
+
+    def _verifier(self, assembly: Assembly) -> BearerTokens:
+        """The verifier in use where nothing about issuers changed, for it holds the verified tokens."""
+        limits = assembly.config.shape.limits
+        if self._tokens is not None and _same_verifier(self.assembly, assembly):
+            return self._tokens
+        issuers = [plan.issuer(self._key_set(plan)) for plan in assembly.issuers]
+        return BearerTokens(issuers, cache_size=limits.token_cache, max_token=limits.token_bytes)
+
+    def _key_set(self, plan: IssuerPlan) -> KeySet:
+        return plan.keys if isinstance(plan.keys, StaticKeys) else self._remote[plan.keys]
+
+    def _authorizer(self, assembly: Assembly, tokens: BearerTokens) -> Authorizer:
+        policies = assembly.config.shape.policies
+        settings = CedarSettings(
+            on_forbid_error=policies.on_forbid_error,
+            validate_requests=policies.validate_requests,
+            max_age=policies.max_age,
+        )
+        return Authorizer(
+            routes=assembly.routes,
+            authenticators=(tokens,),
+            decision_point=CedarDecisionPoint(assembly.compiled, settings, age=self.freshness.age),
+            anonymous={uid: anonymous_identity(uid) for uid in anonymous_principals(assembly.routes)},
+        )
+
+    async def reload(self) -> bool:
+        """Reads everything anew. A rejected change is told with file and line; the last good state goes on.
+
+        Returns:
+            Whether the new state was taken.
+        """
+        async with self._reloading:
+            assembled = await asyncio.to_thread(assemble, self.assembly.config.file)
+            problems = assembled.problems
+            if assembled.assembly is not None:
+                try:
+                    await self.apply(assembled.assembly)
+                except Misconfigured as error:
+                    problems = error.problems
+                else:
+                    self.freshness.accepted()
+                    _log.info("reload accepted", version=assembled.assembly.compiled.version)
+                    return True
+            self.freshness.rejected()
+            for problem in problems:
+                if problem.severity == "error":
+                    _log.error("reload rejected", file=problem.file, line=problem.line, problem=problem.message)
+            return False
+
+    async def watch(self) -> None:
+        """Reloads on each change of a watched file, until cancelled."""
+        while True:
+            files, folders = watched = self.assembly.watched
+            async for _ in watch(files, folders, since=self.assembly.mark):
+                await self.reload()
+                if self.assembly.watched != watched:
+                    break  # a new set of files: listen to those
+
+    async def close(self) -> None:
+        """Stops the key sets."""
+        for keys in self._remote.values():
+            await keys.stop()
+        self._remote.clear()
+
+
+def _same_verifier(one: Assembly, other: Assembly) -> bool:
+    limits = (one.config.shape.limits, other.config.shape.limits)
+    return limits[0] == limits[1] and [p.terms for p in one.issuers] == [p.terms for p in other.issuers]
+
+
+def _report(problem: Problem) -> None:
+    _log.warning("key set", problem=problem.message)
+
+
+@asynccontextmanager
+async def running(assembly: Assembly, *, watching: bool = True) -> AsyncIterator[Runtime]:
+    """A runtime for an assembly: started, kept up to date while `watching`, and stopped at the end."""
+    async with AsyncExitStack() as stack:
+        # No proxy from the environment, no cookies: keys are fetched from exactly where the configuration says.
+        session = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
+        runtime = Runtime(session)
+        stack.push_async_callback(runtime.close)
+        await runtime.apply(assembly)
+        runtime.freshness.accepted()
+        if watching:
+            task = asyncio.create_task(runtime.watch(), name="authz-watch")
+            stack.push_async_callback(_ended, task)
+        yield runtime
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

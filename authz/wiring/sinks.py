@@ -1,0 +1,101 @@
+"""Where records go, by the configuration."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from authz.config.load import Config
+from authz.core.ports import RecordSink
+from authz.observe.audit import JsonLines
+from authz.observe.metrics import Metrics, PolicySetReading, Readings, TokenCacheReading
+from authz.observe.redact import PrincipalForm, Redaction
+from authz.wiring.runtime import Runtime
+
+_log = structlog.get_logger("authz.record")
+
+
+@asynccontextmanager
+async def record_sinks(config: Config) -> AsyncIterator[tuple[JsonLines, ...]]:
+    """The decision record's sink, flushed at the end; none for `output: none`.
+
+    Raises:
+        Misconfigured: the output cannot be opened.
+    """
+    if config.shape.record.output == "none":
+        yield ()
+        return
+    sink = json_lines(config)
+    sink.start()
+    try:
+        yield (sink,)
+    finally:
+        await sink.aclose()
+
+
+def json_lines(config: Config) -> JsonLines:
+    """The sink, not yet started."""
+    shape = config.shape.record
+    target: int | Path
+    if shape.output in {"stdout", "stderr"}:
+        target = (sys.stdout if shape.output == "stdout" else sys.stderr).fileno()
+    else:
+        target = config.path(shape.output)
+    key = shape.hash_key.encode() if shape.hash_key is not None else secrets.token_bytes(32)
+    redaction = Redaction(
+        show=frozenset(shape.show), principal=PrincipalForm(shape.principal), principal_key=key
+    )
+    return JsonLines(target, redaction=redaction, limit=shape.queue, report=_report)
+
+
+def _report(message: str) -> None:
+    _log.warning("record", problem=message)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sinks:
+    """What every check is told to, in a serving process."""
+
+    metrics: Metrics
+    lines: JsonLines | None
+
+    @property
+    def sinks(self) -> tuple[RecordSink, ...]:
+        """In the order in which they are told."""
+        return (self.metrics,) if self.lines is None else (self.metrics, self.lines)
+
+    def reopen(self) -> None:
+        """Opens the record's file anew, for log rotation."""
+        if self.lines is not None:
+            self.lines.reopen()
+
+
+@asynccontextmanager
+async def all_sinks(config: Config, runtime: Runtime) -> AsyncIterator[Sinks]:
+    """Metrics and the decision record; the record is flushed at the end.
+
+    Raises:
+        Misconfigured: the record's output cannot be opened.
+    """
+    async with record_sinks(config) as lines:
+        sink = lines[0] if lines else None
+        yield Sinks(metrics=runtime_metrics(runtime, sink), lines=sink)
+
+
+def runtime_metrics(runtime: Runtime, lines: JsonLines | None) -> Metrics:
+    """Metrics that also read what the runtime counts."""
+    readings = Readings(
+        dropped=(lambda: lines.dropped) if lines is not None else dict,
+        token_cache=lambda: TokenCacheReading(runtime.tokens.hits, runtime.tokens.misses, len(runtime.tokens)),
+        policy_set=lambda: PolicySetReading(runtime.assembly.compiled.version, runtime.freshness.age()),
+        policy_reloads=lambda: runtime.freshness.reloads,
+        key_set_ages=lambda: {issuer: keys.age for issuer, keys in runtime.key_sets.items()},
+        in_flight=lambda: runtime.service.in_flight,
+    )
+    return Metrics(routes=[route.name for route in runtime.assembly.routes.routes], readings=readings)
