@@ -222,9 +222,8 @@ class RemoteKeys:
     def _may_ask(self) -> bool:
         return self._fetch is not None or self._now() - self._attempted_at >= self._cooldown
 
-    def _forget(self, task: asyncio.Task[bool]) -> None:
-        if self._fetch is task:
-            self._fetch = None
+    def _forget(self, _: asyncio.Task[bool]) -> None:
+        self._fetch = None
 
     def _tell(self, problems: tuple[Problem, ...]) -> None:
         news = problems if problems != self.problems else ()

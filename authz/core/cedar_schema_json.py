@@ -176,7 +176,9 @@ def _entity(value: object, where: str) -> WrittenEntity:
 
 def _action(value: object, where: str) -> WrittenAction:
     fields = _fields(value, where, "appliesTo", "memberOf", "attributes", "annotations")
-    groups = tuple(_group(item, where) for item in _list(fields.get("memberOf") or [], f"`memberOf` of {where}"))
+    written = fields.get("memberOf")
+    members = [] if written is None else _list(written, f"`memberOf` of {where}")
+    groups = tuple(_group(item, where) for item in members)
     if fields.get("appliesTo") is None:
         return WrittenAction(groups=groups)
     place = f"`appliesTo` of {where}"

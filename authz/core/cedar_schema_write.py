@@ -82,10 +82,8 @@ class _Writer:
                 return {"type": "Extension", "name": name}
             case EntityType(name):
                 if name == "Action" and self._hides_action:
-                    message = (
-                        f"JSON cannot name the type `Action` of the empty namespace in `{self._space}`: use it not"
-                    )
-                    raise CedarSchemaError(None, message)
+                    message = f"JSON has no name for the type `Action` of the empty namespace in `{self._space}`"
+                    raise CedarSchemaError(None, f"{message}: put the actions into one namespace")
                 return {"type": "Entity", "name": name}
             case SetType(element):
                 return {"type": "Set", "element": self._type(element)}

@@ -20,7 +20,6 @@ from authz.core.errors import (
 )
 from authz.core.mapping import Lookup
 from authz.core.model import (
-    NO_EDITS,
     Allowed,
     Decision,
     Denied,
@@ -89,7 +88,7 @@ class Authorizer:
 
             trail.enter(Stage.ENFORCE)
             if decision.verdict is Verdict.ALLOW:
-                return Allowed(decision=decision, edits=route.edits(lookup) if route.headers else NO_EDITS)
+                return Allowed(decision=decision, edits=route.edits(lookup))
             reason = Reason.POLICY_FORBID if decision.policies else Reason.POLICY_NO_PERMIT
             return Denied(stage=Stage.DECIDE, reason=reason, decision=decision)
         except AuthzError as error:

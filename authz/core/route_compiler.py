@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar, cast
 
 from authz.core.errors import AuthzError, Problem
@@ -88,7 +88,15 @@ def compile_routes(specs: tuple[RouteSpec, ...]) -> tuple[RouteTable, tuple[Prob
     routes = [route for spec in specs if (route := _Compiler(spec, problems).route()) is not None]
     problems.extend(_duplicate_names(specs))
     problems.extend(conflicts(routes))
-    return RouteTable(() if problems else tuple(routes)), tuple(problems)
+    return RouteTable(() if problems else _with_foreign_headers(routes)), tuple(problems)
+
+
+def _with_foreign_headers(routes: list[Route]) -> tuple[Route, ...]:
+    every = dict.fromkeys(name for route in routes for name, _ in route.headers)
+    return tuple(
+        replace(route, foreign_headers=tuple(name for name in every if name not in dict(route.headers)))
+        for route in routes
+    )
 
 
 def _duplicate_names(specs: tuple[RouteSpec, ...]) -> list[Problem]:

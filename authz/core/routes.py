@@ -63,6 +63,8 @@ class Route:
     issuers: frozenset[str]
     anonymous: EntityUid | None
     headers: tuple[tuple[str, Template], ...]
+    foreign_headers: tuple[str, ...] = ()
+    """Identity headers that only other routes set: a client's own must not pass here either."""
     information: tuple[tuple[str, tuple[tuple[str, Template], ...]], ...]
     fail_open: bool
     file: str = ""
@@ -108,9 +110,9 @@ class Route:
         return context
 
     def edits(self, lookup: Lookup) -> HeaderEdits:
-        """The identity headers of an allowed request: each is set, or removed where its value is absent."""
+        """The identity headers of an allowed request: each that any route sets is set here, or removed."""
         kept: list[tuple[str, str]] = []
-        removed: list[str] = []
+        removed: list[str] = list(self.foreign_headers)
         for name, template in self.headers:
             value = template.render(lookup)
             if value is None:
@@ -121,7 +123,7 @@ class Route:
 
     def bare_edits(self) -> HeaderEdits:
         """For a request let through without a decision: it carries none of the identity headers."""
-        return HeaderEdits(remove=tuple(name for name, _ in self.headers))
+        return HeaderEdits(remove=(*(name for name, _ in self.headers), *self.foreign_headers))
 
     def keys(self, lookup: Lookup) -> Mapping[str, Mapping[str, str]]:
         """Information point → keys to ask it with."""

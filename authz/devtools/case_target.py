@@ -51,13 +51,11 @@ def targets(paths: Sequence[Path], config: Path | None, problems: list[Problem])
     grouped: dict[Path, list[Path]] = {}
     for path in paths:
         folder = application_folder(path)
-        if not path.exists():
-            problems.append(Problem(message="there is no such file or folder", file=str(path)))
-        elif folder is None:
+        if folder is None and path.exists():
             text = f"there is no `{ROUTES_FILE}` in the folder or above it; name an `{CONFIG_FILE}` with `--config`"
             problems.append(Problem(message=text, file=str(path)))
         else:
-            grouped.setdefault(folder, []).append(path)
+            grouped.setdefault(folder or path, []).append(path)
     return tuple(
         Target(config=None, folder=folder, files=_files(asked, problems), whole=_whole(asked))
         for folder, asked in grouped.items()
@@ -71,9 +69,10 @@ def _whole(paths: Iterable[Path]) -> bool:
 def _files(paths: Iterable[Path], problems: list[Problem]) -> tuple[Path, ...]:
     found: dict[Path, None] = {}
     for path in paths:
-        files = find_case_files(path)
+        files = find_case_files(path) if path.exists() else ()
         if not files:
-            problems.append(Problem(message="there are no case files (`*.yaml`) here", file=str(path)))
+            text = "there are no case files (`*.yaml`) here" if path.exists() else "there is no such file or folder"
+            problems.append(Problem(message=text, file=str(path)))
         found |= dict.fromkeys(files)
     return tuple(found)
 
@@ -124,7 +123,7 @@ def assemble_folder(folder: Path, source: CaseFile) -> Assembled:
     with tempfile.TemporaryDirectory(prefix="authz-test-") as temporary:
         file = Path(temporary) / CONFIG_FILE
         file.write_text(_configuration(home, source.issuer), encoding="utf-8")
-        assembled = assemble(file, {})
+        assembled = assemble(file)
     problems = tuple(_placed(problem, file, home, folder, source) for problem in assembled.problems)
     found = assembled.assembly
     if found is not None and "groups" not in source.issuer.model_fields_set:

@@ -109,13 +109,13 @@ class Acceptor(web.Server):
         bound, self._identity = await asyncio.to_thread(bind_unix, listener)
         self._server = await asyncio.get_running_loop().create_unix_server(self, sock=bound, backlog=BACKLOG)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Accepts no more. What is open stays open."""
         if self._server is not None:
             self._server.close()
             self._server = None
         if isinstance(self._listener, UnixListener) and self._identity is not None:
-            remove(Path(self._listener.path), self._identity)
+            await asyncio.to_thread(remove, Path(self._listener.path), self._identity)
 
     def peer(self, transport: asyncio.BaseTransport) -> Peer:
         """Who is at the other end."""

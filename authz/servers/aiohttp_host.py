@@ -94,7 +94,7 @@ class AiohttpHost:
         """
         self._draining = True
         for acceptor in self._acceptors:
-            acceptor.close()
+            await acceptor.close()
         for _ in range(_TURNS):
             await asyncio.sleep(0)
         for connection in self._open():

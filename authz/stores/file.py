@@ -57,6 +57,15 @@ class FileStore:
                 return self._snapshot(contents)
         raise PoliciesUnavailable(f"`{self.path}` changed each time that it was read")
 
+    def schema(self) -> str | None:
+        """The schema's text alone, if there is one that can be read: for findings beside those of `read`."""
+        for name in SCHEMA_FILES:
+            try:
+                return (self.path / name).read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError):
+                continue
+        return None
+
     def _listing(self) -> dict[str, tuple[int, int, int]]:
         if not self.path.is_dir():
             text = f"`{self.path}` is no folder; `policies.path` names the folder of the policy files"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from authz.authn.revocation import DenyList
 from authz.config.load import Config, load_config
+from authz.core.cedar_schema import CedarSchemaError, Schema, load_schema
 from authz.core.errors import Misconfigured, PoliciesUnavailable, Problem
 from authz.core.route_compiler import compile_routes
 from authz.core.routes import RouteTable
@@ -74,10 +75,15 @@ def assemble(file: Path, environment: Mapping[str, str] | None = None) -> Assemb
     problems.extend(found)
     compiled = _policies(config, problems)
     deny_list = _deny_list(config, problems)
-    issuers: tuple[IssuerPlan, ...] = ()
-    if compiled is not None:
-        issuers = plan_issuers(config, compiled.schema, problems)
-        problems.extend(inconsistencies(routes, compiled.schema, issuers, compiled.snapshot.policies))
+    # Where policies do not compile, routes and issuers are still held against the schema, if that can be read.
+    schema = compiled.schema if compiled is not None else _schema(config)
+    issuers = plan_issuers(config, schema, problems)
+    if compiled is not None or schema is not None:
+        problems.extend(inconsistencies(routes, schema, issuers, [shape.issuer for shape in config.shape.issuers]))
+    if not config.routes and not any(problem.severity == "error" for problem in problems):
+        problems.append(Problem(message="there are no routes: every request is denied", severity="warning"))
+    if compiled is not None and not compiled.snapshot.policies:
+        problems.append(Problem(message="there are no policies: every request is denied", severity="warning"))
     if compiled is None or any(problem.severity == "error" for problem in problems):
         return Assembled(assembly=None, problems=_once(problems))
     assembly = Assembly(
@@ -109,6 +115,14 @@ def _policies(config: Config, problems: list[Problem]) -> CompiledPolicies | Non
     except (PoliciesUnavailable, OSError) as error:
         problems.append(config.problem(("policies", "path"), f"the policies cannot be read: {error}"))
     return None
+
+
+def _schema(config: Config) -> Schema | None:
+    text = FileStore(path=config.path(config.shape.policies.path)).schema()
+    try:
+        return load_schema(text) if text is not None else None
+    except CedarSchemaError:
+        return None  # told already
 
 
 def _deny_list(config: Config, problems: list[Problem]) -> DenyList:

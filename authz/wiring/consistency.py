@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from authz.core.cedar_schema import (
     ActionDecl,
@@ -16,7 +16,7 @@ from authz.core.cedar_schema import (
     StringType,
 )
 from authz.core.errors import Problem
-from authz.core.model import EntityUid, Policy
+from authz.core.model import EntityUid
 from authz.core.routes import Route, RouteTable
 from authz.wiring.issuers import IssuerPlan
 
@@ -25,20 +25,18 @@ _PLAIN: Mapping[str, type[object]] = {"string": StringType, "long": LongType, "b
 
 
 def inconsistencies(
-    routes: RouteTable, schema: Schema | None, issuers: tuple[IssuerPlan, ...], policies: tuple[Policy, ...]
+    routes: RouteTable, schema: Schema | None, issuers: tuple[IssuerPlan, ...], names: Collection[str]
 ) -> Iterator[Problem]:
-    """Every misfit, as an error where a request could never be decided rightly, else as a warning."""
-    names = {plan.shape.issuer for plan in issuers}
+    """Every misfit, as an error where a request could never be decided rightly, else as a warning.
+
+    `names` are all configured issuers, also those that could not be planned.
+    """
     for route in routes.routes:
         yield from _route_issuers(route, names)
         if schema is not None:
             yield from _route(route, schema, issuers)
     if schema is None:
         yield Problem(message="there is no schema: policies, routes and claims are not checked", severity="warning")
-    if not policies:
-        yield Problem(message="there are no policies: every request is denied", severity="warning")
-    if not routes.routes:
-        yield Problem(message="there are no routes: every request is denied", severity="warning")
     if schema is not None:
         yield from _principals(schema, issuers)
 
@@ -47,8 +45,8 @@ def _at(route: Route, text: str, *, severity: str = "error") -> Problem:
     return Problem(message=f"route `{route.name}`: {text}", file=route.file, line=route.line, severity=severity)
 
 
-def _route_issuers(route: Route, names: set[str]) -> Iterator[Problem]:
-    for name in sorted(route.issuers - names):
+def _route_issuers(route: Route, names: Collection[str]) -> Iterator[Problem]:
+    for name in sorted(route.issuers - set(names)):
         yield _at(route, f"`{name}` is none of the configured issuers")
     if not names and route.anonymous is None:
         yield _at(route, "no issuer is configured and the route has no `anonymous` principal: nobody can pass")

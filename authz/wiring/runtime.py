@@ -65,6 +65,8 @@ class Runtime:
         self._assembly: Assembly | None = None
         self._tokens: BearerTokens | None = None
         self._service: Service | None = None
+        self.on_apply: list[Callable[[Assembly], None]] = []
+        """Told of each assembly that begins to decide."""
 
     @property
     def assembly(self) -> Assembly:
@@ -117,6 +119,8 @@ class Runtime:
         tokens.deny_list = assembly.deny_list
         self._set_service(assembly, self._authorizer(assembly, tokens))
         self._tokens, self._assembly = tokens, assembly
+        for told in self.on_apply:
+            told(assembly)
         for remote in [plan for plan in self._remote if plan not in wanted]:
             await self._remote.pop(remote).stop()
 

@@ -69,13 +69,13 @@ async def _serve(assembly: Assembly, begun: float) -> None:
         admin, admin_listener = admin_host(config, checks=runtime.readiness, metrics=sinks.metrics.render)
         grpc = grpc_hosts(config, runtime.service)
         doors: list[Host] = [host for host in (http_host(config, runtime.service), *grpc) if host is not None]
-        if admin_listener is not None:
-            await admin_listener.start()
-            stack.push_async_callback(admin_listener.stop, 1.0)
+        _on_signals(stop, runtime, sinks)
         for door in doors:
             await door.start()
             stack.push_async_callback(door.stop, 0.0)
-        _on_signals(stop, runtime, sinks)
+        if admin_listener is not None:  # last: whoever can ask whether we are ready finds every door open
+            await admin_listener.start()
+            stack.push_async_callback(admin_listener.stop, 1.0)
         gc.collect()
         gc.freeze()  # what was built at the start lives long: keep it out of every later collection
         _log.info("serving", seconds=round(time.perf_counter() - begun, 3), **_addresses(config))

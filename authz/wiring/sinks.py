@@ -16,6 +16,7 @@ from authz.core.ports import RecordSink
 from authz.observe.audit import JsonLines
 from authz.observe.metrics import Metrics, PolicySetReading, Readings, TokenCacheReading
 from authz.observe.redact import PrincipalForm, Redaction
+from authz.wiring.assembly import Assembly
 from authz.wiring.runtime import Runtime
 
 _log = structlog.get_logger("authz.record")
@@ -92,10 +93,16 @@ def runtime_metrics(runtime: Runtime, lines: JsonLines | None) -> Metrics:
     """Metrics that also read what the runtime counts."""
     readings = Readings(
         dropped=(lambda: lines.dropped) if lines is not None else dict,
-        token_cache=lambda: TokenCacheReading(runtime.tokens.hits, runtime.tokens.misses, len(runtime.tokens)),
+        token_cache=lambda: TokenCacheReading(runtime.tokens.hits, runtime.tokens.misses, runtime.tokens.remembered),
         policy_set=lambda: PolicySetReading(runtime.assembly.compiled.version, runtime.freshness.age()),
         policy_reloads=lambda: runtime.freshness.reloads,
         key_set_ages=lambda: {issuer: keys.age for issuer, keys in runtime.key_sets.items()},
         in_flight=lambda: runtime.service.in_flight,
     )
-    return Metrics(routes=[route.name for route in runtime.assembly.routes.routes], readings=readings)
+    metrics = Metrics(routes=_route_names(runtime.assembly), readings=readings)
+    runtime.on_apply.append(lambda assembly: metrics.replace_routes(_route_names(assembly)))
+    return metrics
+
+
+def _route_names(assembly: Assembly) -> list[str]:
+    return [route.name for route in assembly.routes.routes]

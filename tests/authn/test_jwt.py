@@ -288,6 +288,7 @@ class TestTimes:
         exact = tokens(issuer(leeway=0.0))
         assert refused(signed(claims(exp=NOW)), exact) is Reason.TOKEN_EXPIRED
         accepted(signed(claims(exp=NOW + 0.001, nbf=NOW, iat=NOW)), exact)
+        accepted(signed(claims(exp=NOW - MAX_LEEWAY + 1)), tokens(issuer(leeway=MAX_LEEWAY)))
 
 
 class TestAudience:

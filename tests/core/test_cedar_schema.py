@@ -46,7 +46,8 @@ namespace Docs::App {
   action read, "write all" in [anything, Docs::App::Action::"some", Action::"any"] appliesTo {
     resource: Group, principal: [User, Bot], context: Context
   };
-  action anything in "any", some, "any";
+  action anything in "every one";
+  action some, "every one";
   action ping appliesTo { principal: User, resource: [Group, Team], context: {}, };
 }
 action any;
@@ -77,6 +78,7 @@ def refused(text):
 
 def test_entities_are_resolved():
     entities = parse_schema(DOCUMENTS).entities
+    assert engine_takes(DOCUMENTS) is None
     level, team = EntityType("Docs::App::Level"), EntityType("Docs::App::Team")
     assert sorted(entities) == [f"Docs::App::{name}" for name in ("Bot", "Group", "Level", "Team", "User")]
     place = RecordType({"country": Attribute(STRING), "post code": Attribute(STRING, required=False)})
@@ -114,9 +116,11 @@ def test_actions_carry_their_direct_groups_and_know_all_of_them():
         resources=frozenset({"Docs::App::Group", "Docs::App::Team"}),
         context=RecordType({}),
     )
-    assert schema.actions[kind, "write all"].groups == ((kind, "anything"), (kind, "some"), (kind, "any"))
-    assert schema.actions[kind, "anything"].groups == ((kind, "any"),)
-    assert schema.action_ancestors(kind, "read") == {(kind, "anything"), (kind, "some"), (kind, "any")}
+    assert schema.actions[kind, "write all"].groups == ((kind, "anything"), (kind, "some"), ("Action", "any"))
+    assert schema.actions[kind, "anything"].groups == ((kind, "every one"),)
+    assert schema.action_ancestors(kind, "read") == {
+        *((kind, "anything"), (kind, "every one"), (kind, "some"), ("Action", "any")),
+    }
     assert schema.action_ancestors(kind, "some") == frozenset()
     assert schema.action_ancestors("Action", "read") == frozenset()
     assert schema.actions["Action", "any"].principals == frozenset()

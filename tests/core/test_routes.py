@@ -301,3 +301,12 @@ def test_header_values_are_plain_for_every_proxy_and_can_be_read_back(value):
     except UnicodeEncodeError:
         return
     assert unquote(encoded) == value
+
+
+def test_identity_headers_of_other_routes_are_removed_too():
+    routes = table(spec(headers={"x-user": "{principal.id}"}), spec("two", "/b", headers={"x-doc": "d"}))
+    one, two = routes.routes
+    assert one.edits(lookup()) == HeaderEdits(set=(("x-user", "alice"),), remove=("x-doc",))
+    assert two.edits(lookup()) == HeaderEdits(set=(("x-doc", "d"),), remove=("x-user",))
+    assert one.bare_edits().remove == ("x-user", "x-doc")
+    assert set(table(spec(), spec("two", "/b", headers={"x-doc": "d"})).routes[0].edits(lookup()).remove) == {"x-doc"}

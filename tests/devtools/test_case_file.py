@@ -171,11 +171,13 @@ def case(**parts: str) -> str:
             id="a name twice",
         ),
         pytest.param(
-            case(name='""').replace("  - name: one\n    ", "  - ", 1).replace("- request", "- request"),
-            "4: `name`: string should have at least 1 character",
+            'cases:\n  - name: ""\n    request: {url: /x}\n    expect: {outcome: allowed}\n',
+            "2: `name`: string should have at least 1 character",
             id="no name",
         ),
-        pytest.param("issuer: {leeway: 5}" + GOOD, "1: `issuer.leeway`: expected a duration with its unit", id="leeway"),
+        pytest.param(
+            "issuer: {leeway: 5}" + GOOD, "1: `issuer.leeway`: expected a duration with its unit", id="leeway"
+        ),
         pytest.param("issuer: {keys: {}}" + GOOD, "1: unknown key `keys`", id="keys are made for each run"),
         pytest.param("issuer: {groups: {}}" + GOOD, "1: `issuer.groups.type` is required", id="groups of no type"),
     ],

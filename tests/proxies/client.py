@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,33 +62,33 @@ async def send(
             reader, writer = await asyncio.open_unix_connection(address)
         try:
             writer.write(request_bytes(target, method, headers, body))
-            answer = await reader.read()
+            return await _read_reply(reader, bodiless=method == "HEAD")
         finally:
             writer.close()
-            await writer.wait_closed()
-    return parse(answer, bodiless=method == "HEAD")
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
 
 
-def parse(answer: bytes, *, bodiless: bool = False) -> Reply:
-    """The first response in `answer`. OSError if there is none, AssertionError if its length is not what it says."""
-    head, separator, body = answer.partition(b"\r\n\r\n")
-    if not separator:
-        raise ConnectionError(f"no HTTP answer: {answer[:80]!r}")
-    status_line, *lines = head.decode("latin-1").split("\r\n")
-    pairs = [line.partition(":") for line in lines]
-    headers = tuple((name, value.strip()) for name, _, value in pairs)
-    if values(headers, "transfer-encoding") == ["chunked"] and not bodiless:
-        body = _unchunk(body)
-    elif (length := values(headers, "content-length")) and not bodiless:
-        assert len(body) == int(length[0]), f"{len(body)} bytes of body, content-length {length}"
+async def _read_reply(reader: asyncio.StreamReader, *, bodiless: bool) -> Reply:
+    # By its length, not by the end of the connection: Envoy keeps a refused client waiting for that.
+    try:
+        head = await reader.readuntil(b"\r\n\r\n")
+        status_line, *lines = head.decode("latin-1").rstrip("\r\n").split("\r\n")
+        headers = tuple((name, value.strip()) for name, _, value in (line.partition(":") for line in lines))
+        body = b"" if bodiless else await _read_body(reader, headers)
+    except asyncio.IncompleteReadError as error:
+        raise ConnectionError(f"the answer ends after {error.partial[:80]!r}") from None
     return Reply(status=int(status_line.split(" ", 2)[1]), headers=headers, body=body)
 
 
-def _unchunk(data: bytes) -> bytes:
-    body = b""
-    while True:
-        size, _, data = data.partition(b"\r\n")
-        length = int(size.partition(b";")[0], 16)
-        if length == 0:
-            return body
-        body, data = body + data[:length], data[length + 2 :]
+async def _read_body(reader: asyncio.StreamReader, headers: Headers) -> bytes:
+    if values(headers, "transfer-encoding") == ["chunked"]:
+        return b"".join([chunk async for chunk in _chunks(reader)])
+    length = values(headers, "content-length")
+    return await reader.readexactly(int(length[0])) if length else await reader.read()
+
+
+async def _chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    while size := int((await reader.readuntil(b"\r\n")).partition(b";")[0], 16):
+        yield await reader.readexactly(size)
+        await reader.readexactly(2)
