@@ -212,6 +212,8 @@ def _message(place: Place, detail: ErrorDetails) -> str:
         return f"unknown key `{last[:60]}`" + (
             f"; did you mean `{near[0]}`?" if near else "; see docs/configuration.md"
         )
+    if not place and detail["type"] in {"tuple_type", "model_type"}:
+        return "expected a list of routes" if detail["type"] == "tuple_type" else "expected a mapping of settings"
     if detail["type"] == "missing":
         return f"`{where}` is required"
     message = _ADDRESS.sub("", detail["msg"])

@@ -16,6 +16,8 @@ from authz.core.mapping import MappingError, parse_type
 Finding = tuple[Place, str, str]
 """(place, message, severity)."""
 
+MAX_LEEWAY = 600
+"""Seconds; clocks that differ by more are broken."""
 MIN_SECRET = 32
 """Bytes; RFC 7518, 3.2: a key at least as long as the hash of HS256."""
 MIN_HASH_KEY, MAX_HASH_KEY = 16, 64
@@ -86,6 +88,8 @@ def _issuers(shape: ConfigShape) -> Iterator[Finding]:
 def _issuer(issuer: IssuerShape) -> Iterator[tuple[str, str]]:
     if not issuer.audience or not all(issuer.audience):
         yield "audience", "`audience` is empty: tokens meant for any other service would count here"
+    if issuer.leeway > MAX_LEEWAY:
+        yield "leeway", f"`leeway` is longer than {MAX_LEEWAY} s: tokens would count long after they expired"
     if not issuer.algorithms:
         yield "algorithms", "`algorithms` is empty; list what the issuer signs with"
     yield from _keys(issuer)

@@ -26,9 +26,10 @@ from authz.core.cedar_schema_model import (
     SetType,
     StringType,
 )
-from authz.core.cedar_schema_resolve import Namespace, resolve
+from authz.core.cedar_schema_resolve import resolve
 from authz.core.cedar_schema_text import read_schema_text
 from authz.core.cedar_schema_write import to_json
+from authz.core.cedar_schema_written import Namespace
 
 __all__ = [
     "ActionDecl",

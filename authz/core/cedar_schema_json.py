@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from authz.core.cedar_lex import SourceError, check_characters, quoted
 from authz.core.cedar_schema_model import ExtensionType
-from authz.core.cedar_schema_resolve import (
+from authz.core.cedar_schema_written import (
     EMPTY_RECORD,
     EXTENSIONS,
     MAX_TYPE_DEPTH,

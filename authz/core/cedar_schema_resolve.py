@@ -1,7 +1,6 @@
 """From the declarations of a schema, as written, to the schema that they mean.
 
-Both readers, of Cedar's schema syntax and of its JSON, end in the declarations here; names are resolved once,
-by Cedar's rules (RFC 24, RFC 70 and the Cedar reference, "Schema format"):
+Names mean what they mean by Cedar's rules (RFC 24, RFC 70 and the Cedar reference, "Schema format"):
 
 - an unqualified name means the current namespace's before the empty namespace's;
 - within one namespace a common type comes before an entity type;
@@ -10,114 +9,40 @@ by Cedar's rules (RFC 24, RFC 70 and the Cedar reference, "Schema format"):
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from enum import Flag, auto
 from graphlib import CycleError, TopologicalSorter
 from types import MappingProxyType
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from authz.core.cedar_lex import SourceError, quoted
 from authz.core.cedar_schema_model import (
     ActionDecl,
     ActionUid,
     Attribute,
-    BoolType,
     CedarType,
     EntityDecl,
     EntityType,
     ExtensionType,
-    LongType,
     RecordType,
     Schema,
     SetType,
-    StringType,
+)
+from authz.core.cedar_schema_written import (
+    EXTENSIONS,
+    MAX_TYPE_DEPTH,
+    PRIMITIVES,
+    Kind,
+    Namespace,
+    Reference,
+    WrittenAction,
+    WrittenEntity,
+    WrittenRecord,
+    WrittenSet,
+    WrittenType,
 )
 
-MAX_TYPE_DEPTH = 50
-"""Sets and records within one another, common types put in. In the JSON form the engine stops at 128 levels of
-JSON, of which a record takes two; in Cedar syntax it crashes at 2,160 nested records (8 MiB of stack; 263 with
-1 MiB), and is quadratic before."""
 MAX_SCHEMA_TYPES = 200_000
 """Types in the whole schema, common types put in. Doubling common types (`type B = {x: A, y: A};` …) keep the
 engine busy for a second at 26 of them, for a day at 42."""
-
-PRIMITIVES: Mapping[str, StringType | LongType | BoolType] = MappingProxyType(
-    {
-        "String": StringType(),
-        "Long": LongType(),
-        "Bool": BoolType(),
-    }
-)
-EXTENSIONS = frozenset({"ipaddr", "decimal", "datetime", "duration"})
-
-
-class Kind(Flag):
-    """What a reference may mean."""
-
-    COMMON = auto()
-    ENTITY = auto()
-    EITHER = COMMON | ENTITY
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reference:
-    """A type named in a declaration. `offset` is its place in the text, None in JSON."""
-
-    name: str
-    kind: Kind
-    offset: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class WrittenSet:
-    """A set type, its element not yet resolved."""
-
-    element: "WrittenType"
-
-
-@dataclass(frozen=True, slots=True)
-class WrittenRecord:
-    """A record type: attribute → its type and whether it is required."""
-
-    attributes: Mapping[str, tuple["WrittenType", bool]]
-
-
-WrittenType: TypeAlias = Reference | WrittenSet | WrittenRecord | StringType | LongType | BoolType | ExtensionType
-EMPTY_RECORD = WrittenRecord({})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WrittenEntity:
-    """An entity declaration."""
-
-    parents: tuple[Reference, ...] = ()
-    shape: WrittenType = EMPTY_RECORD
-    tags: WrittenType | None = None
-    enum: frozenset[str] | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WrittenAction:
-    """An action declaration. In `groups`, the name is the action's type, beside it the id."""
-
-    groups: tuple[tuple[Reference, str], ...] = ()
-    principals: tuple[Reference, ...] = ()
-    resources: tuple[Reference, ...] = ()
-    context: WrittenType = EMPTY_RECORD
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Namespace:
-    """All declarations of one namespace, by their unqualified names. The empty namespace is called ``."""
-
-    name: str
-    types: dict[str, WrittenType] = field(default_factory=dict)
-    entities: dict[str, WrittenEntity] = field(default_factory=dict)
-    actions: dict[str, WrittenAction] = field(default_factory=dict)
-
-    def qualify(self, name: str) -> str:
-        """Put the namespace before a name declared in it."""
-        return f"{self.name}::{name}" if self.name else name
 
 
 def resolve(namespaces: Mapping[str, Namespace]) -> Schema:

@@ -7,7 +7,7 @@ takes and is laxer where that is simpler: reserved words as names, a comma more 
 from collections.abc import Container
 
 from authz.core.cedar_lex import SCHEMA_TOKEN, SourceError, Token, check_characters, quoted, tokens, unescape
-from authz.core.cedar_schema_resolve import (
+from authz.core.cedar_schema_written import (
     EMPTY_RECORD,
     MAX_TYPE_DEPTH,
     Kind,

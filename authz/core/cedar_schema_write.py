@@ -19,9 +19,11 @@ from authz.core.cedar_schema_model import (
 )
 
 Json: TypeAlias = dict[str, object]
+SchemaJson: TypeAlias = dict[str, dict[str, dict[str, Json]]]
+"""Namespace → `entityTypes` or `actions` → name → declaration."""
 
 
-def to_json(schema: Schema) -> Json:
+def to_json(schema: Schema) -> SchemaJson:
     """Write a schema as a JSON document (for `json.dumps`) that means the same; sorted, so that it is stable.
 
     Common types and annotations are gone, as in the model. The depth of a `Schema` that was read here is
@@ -31,7 +33,7 @@ def to_json(schema: Schema) -> Json:
         CedarSchemaError: an attribute is of type `Action` of the empty namespace, in a namespace with actions
             of its own: JSON has no name for that type there.
     """
-    spaces: dict[str, dict[str, Json]] = {}
+    spaces: SchemaJson = {}
     for name in sorted(schema.entities):
         space, _, base = name.rpartition("::")
         _space(spaces, space)["entityTypes"][base] = _Writer(schema, space).entity(schema.entities[name])
@@ -41,7 +43,7 @@ def to_json(schema: Schema) -> Json:
     return {space: spaces[space] for space in sorted(spaces)}
 
 
-def _space(spaces: dict[str, dict[str, Json]], name: str) -> dict[str, Json]:
+def _space(spaces: SchemaJson, name: str) -> dict[str, dict[str, Json]]:
     return spaces.setdefault(name, {"entityTypes": {}, "actions": {}})
 
 

@@ -97,6 +97,14 @@ class Headers:
         """Every field as (lower-case name, value)."""
         return ((name, value) for name, values in self._fields.items() for value in values)
 
+    def __len__(self) -> int:
+        return sum(map(len, self._fields.values()))
+
+    def plain(self) -> int | None:
+        """Characters of all names and values; None if some value has a character that is not printable."""
+        text = "".join([value for values in self._fields.values() for value in values])
+        return len(text) + len("".join(self._fields)) if text.isprintable() else None
+
     def repeated(self, names: frozenset[str]) -> str | None:
         """One of `names` that was sent more than once, None if there is none."""
         fields = self._fields
@@ -293,6 +301,9 @@ class Denied:
     detail: str = ""
     """For the log, never for the client."""
 
+    def __post_init__(self) -> None:
+        _require_error_status(self.status)
+
     @property
     def policies(self) -> tuple[str, ...]:
         """Determining policies, empty before a decision and on implicit deny."""
@@ -310,6 +321,15 @@ class Failed:
     edits: HeaderEdits = NO_EDITS
     """With `let_through` only: the identity headers, removed."""
     detail: str = ""
+
+    def __post_init__(self) -> None:
+        _require_error_status(self.status)
+
+
+def _require_error_status(status: int) -> None:
+    # A denial with status 200 would be an allow to whoever reads the status alone.
+    if not 400 <= status <= 599:  # noqa: PLR2004 - RFC 9110, 15.5 and 15.6
+        raise ValueError("an outcome that stops a request has a status from 400 to 599")
 
 
 Outcome: TypeAlias = Allowed | Denied | Failed

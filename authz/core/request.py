@@ -251,13 +251,17 @@ def check_headers(headers: Headers) -> None:
     name = headers.repeated(SINGLE_HEADERS)
     if name is not None:
         raise RequestRefused(Reason.BAD_HEADER, f"the header `{name}` was sent more than once")
-    total = fields = 0
+    total = headers.plain()
+    if total is None:
+        total = _checked_values(headers)
+    if len(headers) > MAX_HEADERS or total > MAX_HEADER_BYTES:
+        raise RequestRefused(Reason.TOO_LARGE, f"more than {MAX_HEADERS} headers or {MAX_HEADER_BYTES} characters")
+
+
+def _checked_values(headers: Headers) -> int:
+    total = 0
     for name, value in headers.items():
-        fields += 1
         total += len(name) + len(value)
-        if not value.isprintable() and _CONTROL_VALUE.search(value):
+        if _CONTROL_VALUE.search(value):
             raise RequestRefused(Reason.BAD_HEADER, f"the header `{name[:64]}` has a control character")
-    if fields > MAX_HEADERS or total > MAX_HEADER_BYTES:
-        raise RequestRefused(
-            Reason.TOO_LARGE, f"more than {MAX_HEADERS} headers or {MAX_HEADER_BYTES} characters"
-        )
+    return total

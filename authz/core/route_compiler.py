@@ -33,9 +33,9 @@ _HEADER = re.compile(r"[a-z][a-z0-9-]{0,63}")
 # Headers that would reroute, desynchronise or re-authenticate the request (ext-auth facts A3).
 _FORBIDDEN_HEADERS = frozenset(
     {
-        "authorization", "connection", "content-length", "content-type", "cookie", "expect", "forwarded", "host",
-        "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "set-cookie", "te", "trailer",
-        "transfer-encoding", "upgrade", "via",
+        "authorization", "cache-control", "connection", "content-length", "content-type", "cookie", "date", "expect", "forwarded", "host",
+        "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "server", "set-cookie", "te", "trailer",
+        "transfer-encoding", "upgrade", "via", "www-authenticate",
     }
 )  # fmt: skip
 _FORBIDDEN_PREFIXES = ("x-forwarded-", "x-envoy-", "x-original-", "sec-")

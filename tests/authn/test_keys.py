@@ -227,6 +227,7 @@ class TestPem:
             (private_pem("EdDSA"), "private"),
             (public_pem("RS256", "1024"), "2048"),
             (public_pem("Ed448"), "Ed25519"),
+            (public_pem("ES256K"), "P-256, P-384 or P-521"),
         ],
     )
     def test_others_are_refused(self, text, words):

@@ -76,6 +76,7 @@ def test_routes_may_stand_inline(folder):
         ("token: access", "tokn: access", 6, "unknown key `tokn`; did you mean `token`?"),
         ("token: access", "token: refresh", 6, "`issuers.0.token`: input should be 'access' or 'id'"),
         ("leeway: 30s", "leeway: 30", 7, "expected a duration with its unit"),
+        ("leeway: 30s", "leeway: 1h", 7, "`leeway` is longer than 600 s"),
         ("leeway: 30s", "leeway: yes", 7, "ambiguous"),
         ("audience: [documents-api]", "audience: []", 4, "`audience` is empty"),
         ("    audience: [documents-api]\n", "", 3, "`issuers.0.audience` is required"),
@@ -184,3 +185,9 @@ def test_the_published_schemas_are_those_of_the_code_and_take_the_documented_sha
     jsonschema.validate(yaml.safe_load(ROUTES), schemas["routes.schema.json"])
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(yaml.safe_load(START.replace("leeway: 30s", "leeway: 30")), schemas["authz.schema.json"])
+
+
+def test_files_of_another_shape_say_what_was_expected(folder):
+    (folder / "routes.yaml").write_text("name: x")
+    assert messages(load(folder, START)) == [(1, "expected a list of routes")]
+    assert messages(load(folder, "- a")) == [(1, "expected a mapping of settings")]

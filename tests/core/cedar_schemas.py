@@ -30,7 +30,7 @@ class Writer:
         return self.random.sample(options, self.random.randint(at_least, len(options)))
 
     def schema(self):
-        declared = {space: [] for space in ENTITIES}
+        declared: dict[str, list[str]] = {space: [] for space in ENTITIES}
         for space, commons in self.commons.items():
             for name in commons:
                 declared[space].append(f"type {name} = {self.type()};")

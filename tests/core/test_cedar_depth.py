@@ -7,7 +7,6 @@ import json
 import re
 import subprocess
 import sys
-from functools import partial
 
 import cedarpy
 import pytest
@@ -193,11 +192,11 @@ LEAVES = st.sampled_from(["1", "true", "context", "principal", '"a"', 'User::"b"
 
 
 def combined(inner):
-    pair = partial(st.tuples, inner, inner)
+    pair = st.tuples(inner, inner)
     operator = st.sampled_from(["+", "-", "*", "==", "<", "&&", "||", "in"])
     chain = st.sampled_from([" + ", " * ", " && ", " || "])
     return st.one_of(
-        st.tuples(pair(), operator).map(lambda e: f"({e[0][0]}) {e[1]} ({e[0][1]})"),
+        st.tuples(inner, operator, inner).map(lambda e: f"({e[0]}) {e[1]} ({e[2]})"),
         st.tuples(st.lists(inner.map("({})".format), min_size=2, max_size=5), chain).map(lambda e: e[1].join(e[0])),
         st.lists(st.sampled_from(["1", "2 * 3", "4 - 5", "-6 * 7 + 8"]), min_size=1, max_size=4).map(
             lambda e: " + ".join(e) + " < 9 && !context.a.b || true"
@@ -208,10 +207,10 @@ def combined(inner):
         inner.map(lambda e: f"({e}) has a.b.c.d"),
         inner.map(lambda e: f'({e}) like "*a"'),
         inner.map(lambda e: f"({e}) is A::B in principal"),
-        pair().map(lambda e: f"({e[0]}).contains({e[1]}).isEmpty()"),
-        pair().map(lambda e: f"decimal({e[0]}).lessThan({e[1]})"),
-        pair().map(lambda e: f"[{e[0]}, {e[1]}, 1]"),
-        pair().map(lambda e: f'{{a: {e[0]}, "if": {e[1]}}}'),
+        pair.map(lambda e: f"({e[0]}).contains({e[1]}).isEmpty()"),
+        pair.map(lambda e: f"decimal({e[0]}).lessThan({e[1]})"),
+        pair.map(lambda e: f"[{e[0]}, {e[1]}, 1]"),
+        pair.map(lambda e: f'{{a: {e[0]}, "if": {e[1]}}}'),
         st.tuples(inner, inner, inner).map(lambda e: f"if {e[0]} then {e[1]} else {e[2]}"),
     )
 

@@ -1,6 +1,7 @@
 """A schema in either of its forms is read into one resolved model, or refused with line and remedy."""
 
 import json
+import operator
 
 import cedarpy
 import pytest
@@ -22,7 +23,8 @@ from authz.core.cedar_schema import (
     schema_from_json,
     to_json,
 )
-from authz.core.cedar_schema_resolve import MAX_SCHEMA_TYPES, MAX_TYPE_DEPTH
+from authz.core.cedar_schema_resolve import MAX_SCHEMA_TYPES
+from authz.core.cedar_schema_written import MAX_TYPE_DEPTH
 
 STRING, LONG, BOOL = StringType(), LongType(), BoolType()
 
@@ -99,7 +101,7 @@ def test_entities_are_resolved():
     )
     assert entities["Docs::App::Team"].attributes == attributes(active=BOOL)
     assert entities["Docs::App::Team"].tags is None
-    assert entities["Docs::App::Level"].enum == {"low", "high"}
+    assert entities["Docs::App::Level"].enum == frozenset({"low", "high"})
     context = parse_schema(DOCUMENTS).actions["Docs::App::Action", "read"].context
     nested = RecordType(attributes(level=level, why=(RecordType(attributes(who=team)), False)))
     assert context == RecordType(attributes(ip=ExtensionType("ipaddr"), nested=nested))
@@ -141,12 +143,11 @@ def test_nothing_is_a_schema_too():
 
 def test_the_model_cannot_be_edited():
     schema = parse_schema("entity U = { a: Long };")
-    with pytest.raises(TypeError):
-        schema.entities["V"] = schema.entities["U"]
-    with pytest.raises(TypeError):
-        schema.entities["U"].attributes["b"] = Attribute(LONG)
+    for mapping in (schema.entities, schema.actions, schema.entities["U"].attributes):
+        with pytest.raises(TypeError):
+            operator.setitem(mapping, "x", None)
     with pytest.raises(AttributeError):
-        schema.entities["U"].name = "V"
+        schema.entities["U"].name = "V"  # type: ignore[misc]  # what is tested
 
 
 # --- names

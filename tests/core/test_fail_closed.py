@@ -234,3 +234,10 @@ def test_fail_open_does_not_open_for_bad_credentials_or_denials():
         outcome = drive(authorizer.check(request(), Trail()))
         assert isinstance(outcome, Denied)
         assert outcome.status == 401
+
+
+@pytest.mark.parametrize("kind", [Denied, Failed])
+@pytest.mark.parametrize("status", [0, 100, 200, 204, 299, 302, 399, 600, 999])
+def test_what_stops_a_request_cannot_have_a_status_that_passes_it(kind, status):
+    with pytest.raises(ValueError, match="400 to 599"):
+        kind(stage=Trail().stage, reason=Reason.INTERNAL, status=status)

@@ -2,6 +2,8 @@
 
 import argparse
 import re
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from authz.devtools.case_check import in_cedar, split_url
 from authz.devtools.case_report import CaseResult, Coverage, Difference, Report, Uncovered, format_report
 from authz.devtools.cases import add_test_arguments, main_test, run_cases
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 SCHEMA = """
 namespace App {
   entity Group;
@@ -797,6 +800,13 @@ def test_without_a_configuration_the_command_needs_a_path(
     monkeypatch.chdir(tmp_path)
     assert command() == 2
     assert "there is no authz.yaml here" in capsys.readouterr().err
+
+
+def test_reading_the_arguments_loads_neither_engine_nor_server() -> None:
+    """Every command reads them, also the one that serves."""
+    modules = "import sys, authz.devtools.cases, authz.devtools.scaffold; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", modules], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    assert {"aiohttp", "cedarpy", "jwt", "pydantic", "yaml"} & set(loaded.stdout.split()) == set()
 
 
 def test_warnings_are_told_and_stop_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
