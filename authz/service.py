@@ -125,9 +125,7 @@ class Service:
         )
         return outcome
 
-    def _record(
-        self, request: Request, outcome: Outcome, trail: _TimedTrail, begun: float, door: str
-    ) -> None:
+    def _record(self, request: Request, outcome: Outcome, trail: _TimedTrail, begun: float, door: str) -> None:
         end = self.clock()
         self._write(
             Record(

@@ -49,11 +49,11 @@ def test_check_lists_all_problems_with_file_and_line_and_exits_2(folder):
     policies = folder / "policies"
     shutil.copytree(DOCUMENTS, policies)
     with (policies / "reading.cedar").open("a") as file:
-        file.write('\npermit(principal is Documents::Nobody, action, resource);\n')
+        file.write("\npermit(principal is Documents::Nobody, action, resource);\n")
     (folder / "authz.yaml").write_text(
-        CONFIG.replace(str(DOCUMENTS), "policies").replace("audience: api", "audience: []").replace(
-            'type: "Documents::Role"', 'type: "Documents::Folder"'
-        )
+        CONFIG.replace(str(DOCUMENTS), "policies")
+        .replace("audience: api", "audience: []")
+        .replace('type: "Documents::Role"', 'type: "Documents::Folder"')
     )
     done = run("check", folder=folder)
     assert done.returncode == 2

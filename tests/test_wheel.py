@@ -45,7 +45,9 @@ def constraints(tmp_path_factory):
     """The locked versions, without hashes: a wheel built here has none to check."""
     path = tmp_path_factory.mktemp("lock") / "constraints.txt"
     locked = (ROOT / "requirements" / name for name in ("dev.txt", "demo.txt"))
-    pins = {line for file in locked for line in re.findall(r"^[A-Za-z0-9_.-]+==[^ \\;]+", file.read_text(), re.M)}
+    pins = {
+        line for file in locked for line in re.findall(r"^[A-Za-z0-9_.-]+==[^ \\;]+", file.read_text(), re.MULTILINE)
+    }
     path.write_text("\n".join(sorted(pins)))
     return path
 

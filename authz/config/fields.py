@@ -63,9 +63,7 @@ def parse_network(value: Any) -> str:
     try:
         return str(ipaddress.ip_network(value))
     except (ValueError, TypeError):
-        raise ValueError(
-            "expected an IP address or network such as `10.1.0.0/16` (no host bits set)"
-        ) from None
+        raise ValueError("expected an IP address or network such as `10.1.0.0/16` (no host bits set)") from None
 
 
 def _listed(value: Any) -> Any:

@@ -135,8 +135,7 @@ def _routes(document: Document, data: Any, place: Place, problems: list[Problem]
         _report(document, details, place, problems)
         return ()
     return tuple(
-        route_spec(shape, file=document.file, line=document.line((*place, index)))
-        for index, shape in enumerate(shapes)
+        route_spec(shape, file=document.file, line=document.line((*place, index))) for index, shape in enumerate(shapes)
     )
 
 
@@ -170,9 +169,7 @@ def route_spec(shape: RouteShape, *, file: str, line: int | None) -> RouteSpec:
     )
 
 
-def _report(
-    document: Document, details: Sequence[ErrorDetails], prefix: Place, problems: list[Problem]
-) -> None:
+def _report(document: Document, details: Sequence[ErrorDetails], prefix: Place, problems: list[Problem]) -> None:
     seen: set[Place] = set()
     for detail in details:
         place = (

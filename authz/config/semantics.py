@@ -131,9 +131,7 @@ def _is_fetchable(address: str, *, allow_http: bool) -> bool:
         return False
     if parts.scheme == "https":
         return bool(host)
-    return (
-        parts.scheme == "http" and bool(host) and (allow_http or _is_local(Address(host=host or "", port=1)))
-    )
+    return parts.scheme == "http" and bool(host) and (allow_http or _is_local(Address(host=host or "", port=1)))
 
 
 def _record(shape: ConfigShape) -> Iterator[Finding]:

@@ -97,9 +97,7 @@ def _syntax_problem(document: Document, error: yaml.MarkedYAMLError) -> None:
     if error.problem and ("'{'" in error.problem or "flow mapping" in f"{error.context}{error.problem}"):
         hint = '; a value with braces inside `{…}` needs quotes, such as `path: "/documents/{id}"`'
     document.problems.append(
-        Problem(
-            message=f"not valid YAML: {error.problem or error.context}{hint}", file=document.file, line=line
-        )
+        Problem(message=f"not valid YAML: {error.problem or error.context}{hint}", file=document.file, line=line)
     )
 
 
@@ -116,9 +114,7 @@ class _Reader:
         self.nodes += 1
         if self.nodes > MAX_NODES or len(place) > MAX_DEPTH:
             if self.nodes <= MAX_NODES + 1:
-                self.document.problem(
-                    place, f"more than {MAX_NODES} values, or nested deeper than {MAX_DEPTH}"
-                )
+                self.document.problem(place, f"more than {MAX_NODES} values, or nested deeper than {MAX_DEPTH}")
             return None
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, place)
@@ -132,8 +128,7 @@ class _Reader:
             key = key_node.value
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode) or (
-                key_node.style is None
-                and key_node.tag not in {"tag:yaml.org,2002:str", "tag:yaml.org,2002:int"}
+                key_node.style is None and key_node.tag not in {"tag:yaml.org,2002:str", "tag:yaml.org,2002:int"}
             ):
                 shown = key if isinstance(key, str) else "…"
                 self._problem(line, f"the key `{shown[:40]}` is not text; put it in quotes")
@@ -159,9 +154,7 @@ class _Reader:
         if kind == "bool":
             if text in {"true", "false"}:
                 return text == "true"
-            self.document.problem(
-                place, f"`{text}` is ambiguous; write `true` or `false`, or put text in quotes"
-            )
+            self.document.problem(place, f"`{text}` is ambiguous; write `true` or `false`, or put text in quotes")
             return None
         if kind == "int" and _INTEGER.fullmatch(text):
             return int(text) if len(text) < 20 else text
@@ -169,9 +162,7 @@ class _Reader:
             return float(text)
         if kind == "timestamp":
             return text
-        self.document.problem(
-            place, f"`{text[:40]}` is ambiguous in YAML; put it in quotes, or write a plain number"
-        )
+        self.document.problem(place, f"`{text[:40]}` is ambiguous in YAML; put it in quotes, or write a plain number")
         return None
 
     def _filled(self, text: str, place: Place) -> str:

@@ -124,9 +124,7 @@ def _problem(
 
 def challenge(reason: Reason, realm: str) -> str:
     """The WWW-Authenticate value for a 401; RFC 6750, section 3. ASCII, quotes escaped."""
-    quoted = (
-        "".join(c for c in realm if c.isascii() and c.isprintable()).replace("\\", "\\\\").replace('"', '\\"')
-    )
+    quoted = "".join(c for c in realm if c.isascii() and c.isprintable()).replace("\\", "\\\\").replace('"', '\\"')
     parts = [f'Bearer realm="{quoted}"']
     error = _CHALLENGE_ERROR.get(reason, "invalid_token")
     if error is not None:

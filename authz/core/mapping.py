@@ -163,7 +163,9 @@ def _claims_reader(key: str, _: frozenset[str]) -> Read:
 def _fixed_reader(table: Mapping[str, Read]) -> Callable[[str, frozenset[str]], Read]:
     def reader(key: str, _: frozenset[str]) -> Read:
         if key not in table:
-            msg = f"expected one of {', '.join(f'`{name}`' for name in sorted(table))} after the dot, found `{key[:40]}`"
+            msg = (
+                f"expected one of {', '.join(f'`{name}`' for name in sorted(table))} after the dot, found `{key[:40]}`"
+            )
             raise MappingError(msg)
         return table[key]
 
@@ -322,9 +324,7 @@ def _ip(raw: object, source: Source) -> Extension:
 
 
 def _datetime(raw: object, source: Source) -> Extension:
-    if isinstance(raw, int) and not isinstance(
-        raw, bool
-    ):  # claims carry seconds since the epoch (RFC 7519, 2)
+    if isinstance(raw, int) and not isinstance(raw, bool):  # claims carry seconds since the epoch (RFC 7519, 2)
         try:
             moment = datetime.fromtimestamp(raw, tz=UTC)
         except (ValueError, OverflowError, OSError):
@@ -357,9 +357,7 @@ def _decimal(raw: object, source: Source) -> Extension:
 def _set(raw: object, source: Source) -> tuple[Value, ...]:
     members: tuple[object, ...] = tuple(raw) if isinstance(raw, tuple | list) else (raw,)
     if source.name.startswith("headers."):  # RFC 9110, 5.6.1: list-valued fields are joined with commas
-        members = tuple(
-            piece.strip() for member in members for piece in str(member).split(",") if piece.strip()
-        )
+        members = tuple(piece.strip() for member in members for piece in str(member).split(",") if piece.strip())
     if len(members) > MAX_SET:
         raise bad_value(source, f"at most {MAX_SET} members")
     return tuple(dict.fromkeys(_string(member, source) for member in members))

@@ -328,7 +328,7 @@ class Failed:
 
 def _require_error_status(status: int) -> None:
     # A denial with status 200 would be an allow to whoever reads the status alone.
-    if not 400 <= status <= 599:  # noqa: PLR2004 - RFC 9110, 15.5 and 15.6
+    if not 400 <= status <= 599:
         raise ValueError("an outcome that stops a request has a status from 400 to 599")
 
 

@@ -103,15 +103,11 @@ class Authorizer:
             identity = await authenticator.authenticate(request)
             if identity is not None:
                 if route.issuers and identity.issuer not in route.issuers:
-                    raise Unauthenticated(
-                        Reason.TOKEN_ISSUER, "the route does not accept this issuer's tokens"
-                    )
+                    raise Unauthenticated(Reason.TOKEN_ISSUER, "the route does not accept this issuer's tokens")
                 return identity
         if route.anonymous is not None:
             return self.anonymous[route.anonymous]
-        raise Unauthenticated(
-            Reason.NO_CREDENTIALS, "no credential was sent, and the route has no anonymous principal"
-        )
+        raise Unauthenticated(Reason.NO_CREDENTIALS, "no credential was sent, and the route has no anonymous principal")
 
     async def _enrich(self, route: Route, lookup: Lookup, query: Query) -> Query:
         found = {name: await self.information[name].fetch(keys) for name, keys in route.keys(lookup).items()}

@@ -18,9 +18,7 @@ from authz.core.model import CanonicalPath, Headers, Peer, Request
 
 # RFC 9110, section 5.6.2 (token), upper case only: an upstream may treat `get` as GET, we would not.
 _METHOD = re.compile(r"[A-Z][A-Z0-9!#$%&'*+.^_`|~-]{0,31}")
-_HOST = re.compile(
-    r"(?:[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*|\[[0-9a-f:.]+\])"
-)
+_HOST = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*|\[[0-9a-f:.]+\])")
 _PORT = re.compile(r":[0-9]{1,5}\Z")
 # RFC 3986, section 3.3 (pchar) without `;` and without percent signs; no empty and no dot segments.
 _PLAIN_PATH = re.compile(r"(?:/(?!\.+(?:/|\Z))[A-Za-z0-9._~!$&'()*+,=:@-]+)+/?")

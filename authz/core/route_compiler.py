@@ -33,9 +33,9 @@ _HEADER = re.compile(r"[a-z][a-z0-9-]{0,63}")
 # Headers that would reroute, desynchronise or re-authenticate the request (ext-auth facts A3).
 _FORBIDDEN_HEADERS = frozenset(
     {
-        "authorization", "cache-control", "connection", "content-length", "content-type", "cookie", "date", "expect", "forwarded", "host",
-        "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "server", "set-cookie", "te", "trailer",
-        "transfer-encoding", "upgrade", "via", "www-authenticate",
+        "authorization", "cache-control", "connection", "content-length", "content-type", "cookie", "date", "expect",
+        "forwarded", "host", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "server",
+        "set-cookie", "te", "trailer", "transfer-encoding", "upgrade", "via", "www-authenticate",
     }
 )  # fmt: skip
 _FORBIDDEN_PREFIXES = ("x-forwarded-", "x-envoy-", "x-original-", "sec-")
@@ -124,9 +124,7 @@ class _Compiler:
         segments = self._try(lambda: parse_path(spec.path), _NO_SEGMENTS)
         self.parameters = frozenset(segment.parameter for segment in segments if segment.parameter)
         if spec.host != "*" and _HOST.fullmatch(spec.host) is None:
-            self._problem(
-                f"the host `{spec.host[:80]}` is not valid; expected a lower-case name, `*.suffix` or `*`"
-            )
+            self._problem(f"the host `{spec.host[:80]}` is not valid; expected a lower-case name, `*.suffix` or `*`")
         route = Route(
             name=spec.name,
             methods=self._methods(),
@@ -135,15 +133,11 @@ class _Compiler:
             action=self._try(lambda: parse_uid(spec.action), _NOWHERE),
             resource_type=self._type(spec.resource_type),
             resource_id=self._template(spec.resource_id),
-            resource_parents=tuple(
-                (self._type(kind), self._template(text)) for kind, text in spec.resource_parents
-            ),
+            resource_parents=tuple((self._type(kind), self._template(text)) for kind, text in spec.resource_parents),
             constants=self._constants(),
             attributes=tuple(self._attributes()),
             issuers=frozenset(spec.issuers),
-            anonymous=self._try(
-                lambda: parse_uid(spec.anonymous) if spec.anonymous is not None else None, None
-            ),
+            anonymous=self._try(lambda: parse_uid(spec.anonymous) if spec.anonymous is not None else None, None),
             headers=tuple((self._header(name), self._template(text)) for name, text in spec.headers.items()),
             information=self._information(),
             fail_open=spec.fail_open,
@@ -223,15 +217,11 @@ class _Compiler:
         return found
 
     def _source(self, text: str) -> Source:
-        return self._try(
-            lambda: parse_source(text, self.parameters), Source(name="request.none", read=lambda _: None)
-        )
+        return self._try(lambda: parse_source(text, self.parameters), Source(name="request.none", read=lambda _: None))
 
     def _kind(self, name: str, attribute: AttributeSpec) -> tuple[Kind, str]:
         if attribute.type not in KINDS:
-            self._problem(
-                f"`context.{name}` has the unknown type `{attribute.type[:40]}`; expected {', '.join(KINDS)}"
-            )
+            self._problem(f"`context.{name}` has the unknown type `{attribute.type[:40]}`; expected {', '.join(KINDS)}")
             return "string", ""
         if (attribute.type == "entity") != (attribute.entity_type is not None):
             self._problem(f"`context.{name}`: `entity_type` belongs to the type `entity`, and only there")
@@ -288,8 +278,8 @@ def _segment(piece: str, path: str) -> Segment:
         return Segment(parameter=parameter[1], rest=parameter[2] is not None)
     if _LITERAL.fullmatch(piece) is None:
         msg = (
-            f"the path `{path[:80]}`: `{piece[:40]}` is neither a plain segment nor one whole parameter such as `{{id}}`; "
-            "write literals decoded, in ASCII"
+            f"the path `{path[:80]}`: `{piece[:40]}` is neither a plain segment nor one whole parameter "
+            "such as `{id}`; write literals decoded, in ASCII"
         )
         raise MappingError(msg)
     return Segment(literal=piece)

@@ -39,6 +39,8 @@ class Segment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContextAttribute:
+    """One attribute of a route's context, read from a source."""
+
     name: str
     kind: Kind
     source: Source
@@ -82,9 +84,7 @@ class Route:
         entities = identity.entities
         slices: tuple[EntitySlice, ...] = (entities,)
         if self.resource_parents:
-            parents = frozenset(
-                EntityUid(kind, _required(name, lookup)) for kind, name in self.resource_parents
-            )
+            parents = frozenset(EntityUid(kind, _required(name, lookup)) for kind, name in self.resource_parents)
             slices = (entities, EntitySlice(entities=(Entity(uid=resource, parents=parents),)))
         return Query(
             principal=identity.principal,
@@ -127,10 +127,7 @@ class Route:
 
     def keys(self, lookup: Lookup) -> Mapping[str, Mapping[str, str]]:
         """Information point → keys to ask it with."""
-        return {
-            point: {key: _required(template, lookup) for key, template in keys}
-            for point, keys in self.information
-        }
+        return {point: {key: _required(template, lookup) for key, template in keys} for point, keys in self.information}
 
 
 def header_value(value: str) -> str:
@@ -140,9 +137,7 @@ def header_value(value: str) -> str:
     encoded = quote(value, safe=_HEADER_SAFE)
     stripped = encoded.strip(" ")
     return (
-        "%20" * (len(encoded) - len(encoded.lstrip(" ")))
-        + stripped
-        + "%20" * (len(encoded) - len(encoded.rstrip(" ")))
+        "%20" * (len(encoded) - len(encoded.lstrip(" "))) + stripped + "%20" * (len(encoded) - len(encoded.rstrip(" ")))
     )
 
 
@@ -223,9 +218,7 @@ def _walk(node: _Node, segments: tuple[str, ...], position: int, method: str, ho
 
 def _select(routes: list[Route], method: str, host: str) -> Route | None:
     for route in routes:
-        if (route.methods is None or method in route.methods) and (
-            route.host == "*" or host_covers(route.host, host)
-        ):
+        if (route.methods is None or method in route.methods) and (route.host == "*" or host_covers(route.host, host)):
             return route
     return None
 

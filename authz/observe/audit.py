@@ -40,6 +40,8 @@ BATCH = 64
 """Lines a write."""
 CLOSE_TIMEOUT = 5.0
 """Seconds for what is still queued when the log is closed."""
+_GRACE = 1.0
+"""Seconds beyond that for a write that hangs, as on a dead network file system; it is then left to itself."""
 _MARK = b""
 """Stands in the queue where lines are missing."""
 
@@ -126,7 +128,6 @@ class JsonLines:
         """Is there a mark in the queue?"""
         self._torn = False
         self._failing = False
-        self._outlet: Outlet | None = None
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()
         self._reopen = False
@@ -154,7 +155,8 @@ class JsonLines:
     @property
     def waiting(self) -> int:
         """Records not written yet."""
-        return len(self._queue) - self._marked
+        with self._lock:
+            return len(self._queue) - self._marked
 
     def _drop(self, reason: Drop, count: int) -> None:
         with self._lock:
@@ -182,7 +184,6 @@ class JsonLines:
             where = f"descriptor {self._target}" if isinstance(self._target, int) else f"`{self._target}`"
             message = f"cannot open {where} for the record: {cause(error)}; expected something to write to"
             raise Misconfigured((Problem(message=message),)) from error
-        self._outlet = outlet
         self._thread = threading.Thread(target=self._run, args=(outlet,), name="authz-record", daemon=True)
         self._thread.start()
 
@@ -198,16 +199,17 @@ class JsonLines:
         self._deadline = time.monotonic() + timeout
         self._limit = 0
         self._wake.set()
-        if self._thread is not None:
-            self._thread.join(timeout + self._interval)
+        if self._thread is None:
+            self._give_up()
+        else:
+            self._thread.join(timeout + _GRACE)
+
+    def _give_up(self) -> None:
         left = self.waiting
         if self._batch is not None:
             left -= self._batch.lines - self._batch.left()
         if left:
             self._drop(Drop.CLOSED, left)
-        # A thread that hangs in a write (a dead network file system) keeps its descriptor.
-        if self._outlet is not None and not (self._thread and self._thread.is_alive()):
-            self._outlet.close()
 
     async def aclose(self, timeout: float = CLOSE_TIMEOUT) -> None:
         """As `close`, while the event loop goes on."""
@@ -225,6 +227,14 @@ class JsonLines:
     # --- the writing thread
 
     def _run(self, outlet: Outlet) -> None:
+        try:
+            self._write_all(outlet)
+        finally:
+            self._give_up()
+            outlet.close()
+
+    def _write_all(self, outlet: Outlet) -> None:
+        """Until it is closed, and then until all is written or the time is up."""
         while True:
             # Read before the queue is emptied: what was queued before `close` is then seen.
             deadline = self._deadline
@@ -255,7 +265,6 @@ class JsonLines:
     def _next_batch(self) -> _Batch:
         queue = self._queue
         if queue[0] is _MARK:
-            queue.popleft()
             return self._notice()
         lines: list[bytes] = []
         # By index: an iterator would not bear that others append meanwhile.
@@ -267,6 +276,7 @@ class JsonLines:
 
     def _notice(self) -> _Batch:
         with self._lock:
+            self._queue.popleft()
             self._marked = False
             untold, self._untold = self._untold, 0
         notice = DropNotice(time=self._redactor.timestamp(self._now()), count=untold)

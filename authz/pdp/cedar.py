@@ -60,9 +60,7 @@ class CedarDecisionPoint:
         """The decision for one query. Raises as the port says."""
         age = self._age()
         if self._settings.max_age is not None and age > self._settings.max_age:
-            raise PoliciesUnavailable(
-                f"the policy set was last current {age:.0f} s ago; see `policies.max_age`"
-            )
+            raise PoliciesUnavailable(f"the policy set was last current {age:.0f} s ago; see `policies.max_age`")
         return self._decided(query, age)
 
     async def decide_many(self, queries: Sequence[Query]) -> tuple[Decision, ...]:
@@ -91,18 +89,10 @@ class CedarDecisionPoint:
         diagnostics = result.diagnostics
         reasons = tuple(sorted([compiled.ids[number] for number in diagnostics.reasons]))
         errors = tuple(self._error(text) for text in diagnostics.errors) if diagnostics.errors else ()
-        if (
-            errors
-            and self._settings.on_forbid_error == "fail"
-            and any(e.effect is Effect.FORBID for e in errors)
-        ):
-            raise DecisionUnavailable(
-                Reason.FORBID_ERROR, "a forbid could not be evaluated; see `on_forbid_error`"
-            )
+        if errors and self._settings.on_forbid_error == "fail" and any(e.effect is Effect.FORBID for e in errors):
+            raise DecisionUnavailable(Reason.FORBID_ERROR, "a forbid could not be evaluated; see `on_forbid_error`")
         if verdict is cedarpy.Decision.Allow:
-            return Decision(
-                verdict=Verdict.ALLOW, policies=reasons, errors=errors, version=compiled.version, age=age
-            )
+            return Decision(verdict=Verdict.ALLOW, policies=reasons, errors=errors, version=compiled.version, age=age)
         return Decision(
             verdict=Verdict.DENY,
             policies=reasons,
@@ -116,9 +106,7 @@ class CedarDecisionPoint:
         match = _ERRED.search(text)
         policy = self._compiled.ids.get(match[1], "") if match is not None else ""
         # An error that cannot be placed counts as a forbid's: the strict reading.
-        return PolicyError(
-            policy_id=policy, effect=self._compiled.effects.get(policy, Effect.FORBID), message=text
-        )
+        return PolicyError(policy_id=policy, effect=self._compiled.effects.get(policy, Effect.FORBID), message=text)
 
     def _context(self, query: Query) -> str:
         token = query.context.get("token")

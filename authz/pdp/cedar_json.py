@@ -84,11 +84,7 @@ def uid_from_json(data: Json, where: str) -> EntityUid:
     """
     if isinstance(data, Mapping) and set(data) == {"__entity"}:
         data = data["__entity"]
-    if (
-        not isinstance(data, Mapping)
-        or not isinstance(data.get("type"), str)
-        or not isinstance(data.get("id"), str)
-    ):
+    if not isinstance(data, Mapping) or not isinstance(data.get("type"), str) or not isinstance(data.get("id"), str):
         raise Misfit(f'{where}: expected an entity reference such as {{"type": "Ns::User", "id": "alice"}}')
     return EntityUid(data["type"], data["id"])
 
@@ -128,11 +124,7 @@ def _mapping_from_json(data: Mapping[str, Json], declared: CedarType | None, whe
         return uid_from_json(data, where)
     if declared is None and set(data) == {"__extn"}:
         inner = data["__extn"]
-        if (
-            isinstance(inner, Mapping)
-            and isinstance(inner.get("fn"), str)
-            and isinstance(inner.get("arg"), str)
-        ):
+        if isinstance(inner, Mapping) and isinstance(inner.get("fn"), str) and isinstance(inner.get("arg"), str):
             return Extension(inner["fn"], inner["arg"])
         raise Misfit(f'{where}: expected {{"__extn": {{"fn": …, "arg": …}}}}')
     if ESCAPES & data.keys():
@@ -161,9 +153,7 @@ def project(value: Value, declared: CedarType, where: str) -> Value:
     raise Misfit(f"{where}: expected a value of the type that the schema declares")
 
 
-def project_record(
-    values: Mapping[str, Value], declared: Mapping[str, Attribute], where: str
-) -> dict[str, Value]:
+def project_record(values: Mapping[str, Value], declared: Mapping[str, Attribute], where: str) -> dict[str, Value]:
     """The declared members of a record, each projected. Raises as `project` does."""
     return {
         name: project(values[name], attribute.type, f"{where}.{name}")

@@ -58,9 +58,7 @@ def compile_snapshot(snapshot: PolicySnapshot) -> CompiledPolicies:
     handle = cedarpy.PolicySet.from_str("\n".join(policy.text for policy in usable), release_gil=True)
     ids = {f"policy{position}": policy.id for position, policy in enumerate(usable)}
     effects = {policy.id: policy.effect for policy in usable}
-    messages = {
-        policy.id: policy.annotations[DENY_MESSAGE] for policy in usable if DENY_MESSAGE in policy.annotations
-    }
+    messages = {policy.id: policy.annotations[DENY_MESSAGE] for policy in usable if DENY_MESSAGE in policy.annotations}
     for link in snapshot.links:
         # The engine names a link by its new id; the prefix keeps a link called `policy3` apart from a position.
         ids[_link_name(link)] = link.id
@@ -106,9 +104,7 @@ def _linked(
         try:
             handle.with_linked_batch([row])
         except ValueError:
-            text = (
-                f"link `{link.id}`: its values must fill exactly the slots of template `{link.template_id}`"
-            )
+            text = f"link `{link.id}`: its values must fill exactly the slots of template `{link.template_id}`"
             problems.append(Problem(message=text, file=link.file, line=link.line))
         rows.append(row)
     if problems:
@@ -116,9 +112,7 @@ def _linked(
     return handle.with_linked_batch(rows)
 
 
-def _schemas(
-    snapshot: PolicySnapshot, problems: list[Problem]
-) -> tuple[cedarpy.Schema | None, Schema | None]:
+def _schemas(snapshot: PolicySnapshot, problems: list[Problem]) -> tuple[cedarpy.Schema | None, Schema | None]:
     text = snapshot.schema
     if text is None:
         return None, None
@@ -126,9 +120,7 @@ def _schemas(
         # Ours first: it bounds the nesting on which the engine's parser would crash.
         schema = load_schema(text)
     except CedarSchemaError as error:
-        problems.append(
-            Problem(message=f"schema: {error.message}", file=snapshot.schema_file, line=error.line)
-        )
+        problems.append(Problem(message=f"schema: {error.message}", file=snapshot.schema_file, line=error.line))
         return None, None
     try:
         is_json = text.lstrip().startswith("{")
@@ -251,20 +243,14 @@ def _entity(row: Json, schema: Schema | None, where: str) -> Entity:
         raise Misfit(f"{where}: unknown key `{min(unknown)}`; expected `uid`, `attrs`, `parents`, `tags`")
     uid = uid_from_json(row["uid"], f"{where}, uid")
     declared = schema.entities.get(uid.type) if schema is not None else None
-    types = (
-        {name: attribute.type for name, attribute in declared.attributes.items()}
-        if declared is not None
-        else {}
-    )
+    types = {name: attribute.type for name, attribute in declared.attributes.items()} if declared is not None else {}
     attributes, tags, parents = row.get("attrs"), row.get("tags", {}), row.get("parents")
     if not isinstance(attributes, Mapping) or not isinstance(tags, Mapping) or not isinstance(parents, list):
         raise Misfit(f"`{uid}`: expected the objects `attrs` (and `tags`) and the list `parents`")
     tag_type = declared.tags if declared is not None else None
     return Entity(
         uid=uid,
-        attributes={
-            name: from_json(value, types.get(name), f"`{uid}`.{name}") for name, value in attributes.items()
-        },
+        attributes={name: from_json(value, types.get(name), f"`{uid}`.{name}") for name, value in attributes.items()},
         parents=frozenset(uid_from_json(parent, f"`{uid}`, parents") for parent in parents),
         tags={name: from_json(value, tag_type, f"`{uid}`, tag {name}") for name, value in tags.items()},
     )

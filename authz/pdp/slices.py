@@ -131,9 +131,7 @@ class Slices:
         if declared is None or not entity.attributes:
             return entity
         try:
-            attributes: Mapping[str, Value] = project_record(
-                entity.attributes, declared.attributes, entity.uid.type
-            )
+            attributes: Mapping[str, Value] = project_record(entity.attributes, declared.attributes, entity.uid.type)
         except Misfit as error:
             raise AttributesUnavailable(Reason.CLAIMS_MISMATCH, str(error)) from None
         return Entity(uid=entity.uid, attributes=attributes, parents=entity.parents, tags=entity.tags)
@@ -162,6 +160,4 @@ def _parsed(entities: Iterable[Entity]) -> cedarpy.Entities:
 
 def _refused() -> DecisionUnavailable:
     # The engine's own text may hold attribute values.
-    return DecisionUnavailable(
-        detail="the engine refused the query's entities (a cycle of parents, or a bad value)"
-    )
+    return DecisionUnavailable(detail="the engine refused the query's entities (a cycle of parents, or a bad value)")

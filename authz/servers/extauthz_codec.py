@@ -222,7 +222,7 @@ def _source_address(attributes: AttributeContext, headers: Headers, *, trusted_h
 def _extensions(attributes: AttributeContext, altered: list[str]) -> Mapping[str, str]:
     # Not `source.service`: Envoy copies it from a request header, so nobody vouches for it.
     configured = attributes.context_extensions
-    found = {CONTEXT + key: value for key, value in configured.items()} if configured else {}
+    found = {CONTEXT + key: configured[key] for key in configured} if configured else {}
     if value := attributes.source.principal:
         found[SOURCE_PRINCIPAL] = value
     if value := attributes.destination.principal:
@@ -280,7 +280,7 @@ def _allow(reply: CheckResponse, response: Response) -> None:
     if response.remove:
         # Envoy removes after it sets: a name in both would be gone.
         removed = dict.fromkeys(name.lower() for name in response.remove)
-        ok.headers_to_remove.extend(name for name in removed if name not in edits and _is_settable(name))
+        ok.headers_to_remove.extend([name for name in removed if name not in edits and _is_settable(name)])
 
 
 def _united(headers: tuple[tuple[str, str], ...]) -> dict[str, str]:

@@ -1,9 +1,9 @@
-"""A policy store in a folder: `*.cedar`, a schema, entities, template links.
+r"""A policy store in a folder: `*.cedar`, a schema, entities, template links.
 
     schema.cedarschema    Cedar syntax; or schema.cedarschema.json / schema.json, Cedar JSON
     *.cedar               policies and templates, also in sub-folders; ids are `@id`, else `path#n`
     entities.json         Cedar JSON
-    links.json            [{"id": …, "template": …, "principal": "Ns::User::\\"a\\"", "resource": …}]
+    links.json            [{"id": …, "template": …, "principal": "Ns::User::\"a\"", "resource": …}]
 
 Names that begin with a dot are passed over, so a Kubernetes volume's `..data` is read once, by its links.
 """
@@ -140,10 +140,7 @@ def _policies(name: str, text: str, file: str, problems: list[Problem]) -> list[
     except CedarTextError as error:
         problems.append(Problem(message=error.message, file=file, line=error.line))
         return []
-    return [
-        (statement, _policy(statement, f"{name}#{number}", file))
-        for number, statement in enumerate(statements, 1)
-    ]
+    return [(statement, _policy(statement, f"{name}#{number}", file)) for number, statement in enumerate(statements, 1)]
 
 
 def _policy(statement: Statement, default_id: str, file: str) -> Policy:
@@ -174,9 +171,7 @@ def _links(text: str | None, file: str, problems: list[Problem]) -> tuple[Templa
         try:
             found.append(_link(row, file))
         except (MappingError, TypeError, KeyError, ValueError) as error:
-            text = (
-                f"links: link {number}: expected `id`, `template` and one or both of `principal`, `resource`"
-            )
+            text = f"links: link {number}: expected `id`, `template` and one or both of `principal`, `resource`"
             problems.append(Problem(message=f"{text} ({error})", file=file))
     return tuple(found)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
 from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -39,14 +40,11 @@ def _mark(path: Path) -> Mark:
         status = path.stat()
     except OSError:
         return (str(path), "", 0, 0, 0)
-    folder = os.path.isdir(path)
-    size, time = (0, 0) if folder else (status.st_size, status.st_mtime_ns)
+    size, time = (0, 0) if stat.S_ISDIR(status.st_mode) else (status.st_size, status.st_mtime_ns)
     return (str(path), os.path.realpath(path), status.st_ino, time, size)
 
 
-async def watch(
-    files: Iterable[Path], folders: Iterable[Path], *, since: tuple[Mark, ...]
-) -> AsyncIterator[None]:
+async def watch(files: Iterable[Path], folders: Iterable[Path], *, since: tuple[Mark, ...]) -> AsyncIterator[None]:
     """Yields once after each burst of changes; never ends by itself.
 
     Args:

@@ -49,9 +49,7 @@ def json_lines(config: Config) -> JsonLines:
     else:
         target = config.path(shape.output)
     key = shape.hash_key.encode() if shape.hash_key is not None else secrets.token_bytes(32)
-    redaction = Redaction(
-        show=frozenset(shape.show), principal=PrincipalForm(shape.principal), principal_key=key
-    )
+    redaction = Redaction(show=frozenset(shape.show), principal=PrincipalForm(shape.principal), principal_key=key)
     return JsonLines(target, redaction=redaction, limit=shape.queue, report=_report)
 
 

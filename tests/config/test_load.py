@@ -169,9 +169,9 @@ def test_addresses_and_networks():
         with pytest.raises(ValueError, match="expected"):
             parse_address(text)
     assert parse_network("10.0.0.1") == "10.0.0.1/32"
-    for text in ("10.0.0.1/8", "x", None):
+    for network in ("10.0.0.1/8", "x", None):
         with pytest.raises(ValueError, match="expected"):
-            parse_network(text)
+            parse_network(network)
 
 
 def test_the_published_schemas_are_those_of_the_code_and_take_the_documented_shape():

@@ -77,7 +77,8 @@ def test_what_is_filled_in_is_not_filled_in_again(tmp_path):
 
 def test_bombs_are_refused(tmp_path):
     bomb = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "\n".join(
-        f"{name}: &{name} [{','.join(['*' + before] * 10)}]" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+        f"{name}: &{name} [{','.join(['*' + before] * 10)}]"
+        for before, name in zip("abcdefgh", "bcdefghi", strict=True)
     )
     document = read(bomb, tmp_path)
     assert any("more than" in problem.message for problem in document.problems)

@@ -8,7 +8,7 @@ our model gives it validates, and one that uses it as another type does not; als
 import json
 
 import cedarpy
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from authz.core.cedar_schema import (
@@ -97,6 +97,7 @@ def scopes(schema):
 
 
 @given(text=schemas())
+@settings(max_examples=50)
 def test_the_engine_agrees_on_every_attribute(text):
     engine = cedarpy.Schema.from_str(text)
     schema = parse_schema(text)
@@ -119,6 +120,7 @@ def test_the_engine_agrees_on_every_attribute(text):
 
 
 @given(text=schemas())
+@settings(max_examples=50)
 def test_all_ways_of_writing_a_schema_read_the_same(text):
     schema = parse_schema(text)
     assert load_schema(str(cedarpy.Schema.from_str(text))) == schema
@@ -129,6 +131,7 @@ def test_all_ways_of_writing_a_schema_read_the_same(text):
 
 
 @given(text=schemas())
+@settings(max_examples=50)
 def test_the_engine_agrees_on_groups_and_parents(text):
     schema = parse_schema(text)
     entities = cedarpy.Entities.from_json_str("[]", text)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from authz.core.errors import NoRoute, Reason, RequestRefused, Unauthenticated
 from authz.core.mapping import Lookup
-from authz.core.model import Entity, EntitySlice, EntityUid, Extension, Headers, HeaderEdits, Identity, Peer
+from authz.core.model import Entity, EntitySlice, EntityUid, Extension, HeaderEdits, Headers, Identity, Peer
 from authz.core.request import canonical_request
 from authz.core.route_compiler import AttributeSpec, RouteSpec, compile_routes
 from authz.core.route_conflicts import _covers, _overlap
@@ -200,9 +200,7 @@ def test_a_query_is_made_of_request_and_identity():
     assert query.resource == EntityUid("D", "1/2")
     assert query.context == {"ip": Extension("ip", "192.0.2.1"), "mfa": ("mfa",), "page": 3, "app": "docs"}
     assert query.entities[0] is IDENTITY.entities
-    assert query.entities[1].entities == (
-        Entity(uid=EntityUid("D", "1/2"), parents=frozenset({EntityUid("F", "1")})),
-    )
+    assert query.entities[1].entities == (Entity(uid=EntityUid("D", "1/2"), parents=frozenset({EntityUid("F", "1")})),)
 
 
 def test_absent_values_are_left_out_unless_required():
@@ -225,7 +223,9 @@ def test_a_resource_needs_its_id():
 
 
 def test_claims_of_access_tokens_are_context_token():
-    identity = Identity(scheme="bearer", issuer="i", subject="s", principal=EntityUid("U", "s"), token={"scope": ("a",)})
+    identity = Identity(
+        scheme="bearer", issuer="i", subject="s", principal=EntityUid("U", "s"), token={"scope": ("a",)}
+    )
     assert query_of(spec(), request(), identity).context["token"] is identity.token
 
 

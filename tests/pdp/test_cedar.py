@@ -265,13 +265,13 @@ async def test_many_queries_are_answered_in_order():
     [
         ({"text": "permit(principal, action, resource) when { principal.nope };"}, "p.cedar:1", "attribute `nope`"),
         ({"text": "permit(principal, action resource);"}, "p.cedar:1", "unexpected token"),
-        ({"text": '\n\npermit(principal is N::Nope, action, resource);'}, "p.cedar:3", "unrecognized entity type"),
+        ({"text": "\n\npermit(principal is N::Nope, action, resource);"}, "p.cedar:3", "unrecognized entity type"),
         ({"text": '@id("a") permit(principal, action, resource);\n@id("a") permit(principal, action, resource);'},
          "p.cedar:2", "already used"),
         ({"schema": "namespace N { entity A in [B]; }"}, "schema.cedarschema", ""),
         ({"schema": "{"}, "schema.cedarschema", ""),
         ({"entities": {}}, "entities.json", "expected a list"),
-        ({"entities": [{"uid": {"type": "N::Nope", "id": "x"}, "attrs": {}, "parents": []}]}, "entities.json", "`N::Nope::\"x\"`"),
+        ({"entities": [{"uid": {"type": "N::Nope", "id": "x"}, "attrs": {}, "parents": []}]}, "entities.json", '`N::Nope::"x"`'),
         ({"entities": [{"uid": {"type": "N::User", "id": "x"}, "attrs": {"level": "1"}, "parents": []}]},
          "entities.json", "does not fit the schema"),
         ({"entities": [{"uid": {"type": "N::User", "id": "x"}, "attrs": {"level": None}, "parents": []}]},
@@ -332,11 +332,11 @@ async def test_a_slice_decides_as_the_whole_store(principal, parents, nested, ow
         for name, found in parents.items()
     ]
     stored.append({"uid": group["staff"], "attrs": {}, "parents": [group[g] for g in sorted(nested - {"staff"})]})
-    stored.append({"uid": {"type": "N::Doc", "id": "1"}, "attrs": {"owner": {"type": "N::User", "id": owner}}, "parents": []})
-    uid = EntityUid("N::User", principal)
-    own = EntitySlice(
-        entities=(Entity(uid=uid, parents=frozenset(EntityUid("N::Group", g) for g in token_groups)),)
+    stored.append(
+        {"uid": {"type": "N::Doc", "id": "1"}, "attrs": {"owner": {"type": "N::User", "id": owner}}, "parents": []}
     )
+    uid = EntityUid("N::User", principal)
+    own = EntitySlice(entities=(Entity(uid=uid, parents=frozenset(EntityUid("N::Group", g) for g in token_groups)),))
     compiled = compile_snapshot(snapshot(text, entities=stored))
     decision = await CedarDecisionPoint(compiled).decide(
         Query(principal=uid, action=READ, resource=DOC, entities=(own,))
@@ -350,16 +350,16 @@ def _whole(compiled, stored, principal, token_groups):
     empty = {"uid": {"type": principal.type, "id": principal.id}, "attrs": {}, "parents": []}
     row = rows.setdefault(tuple(principal), empty)
     row["parents"] += [{"type": "N::Group", "id": g} for g in token_groups]
-    rows["doc"] = rows.pop(("N::Doc", "1"))
-    rows["doc"]["attrs"] = {"owner": {"__entity": rows["doc"]["attrs"]["owner"]}}
+    doc = rows[("N::Doc", "1")]
+    doc["attrs"] = {"owner": {"__entity": doc["attrs"]["owner"]}}
     for row in rows.values():
         if "manager" in row["attrs"]:
             row["attrs"]["manager"] = {"__entity": row["attrs"]["manager"]}
     result = cedarpy.is_authorized(
         {
-            "principal": dict(type=principal.type, id=principal.id),
-            "action": dict(type="N::Action", id="read"),
-            "resource": dict(type="N::Doc", id="1"),
+            "principal": {"type": principal.type, "id": principal.id},
+            "action": {"type": "N::Action", "id": "read"},
+            "resource": {"type": "N::Doc", "id": "1"},
             "context": {},
         },
         compiled.handle,
@@ -374,7 +374,11 @@ def _whole(compiled, stored, principal, token_groups):
 
 
 async def test_records_in_the_store_cannot_smuggle_entities():
-    row = {"uid": {"type": "N::User", "id": "x"}, "attrs": {"mail": {"__entity": {"type": "N::User", "id": "ann"}}}, "parents": []}
+    row = {
+        "uid": {"type": "N::User", "id": "x"},
+        "attrs": {"mail": {"__entity": {"type": "N::User", "id": "ann"}}},
+        "parents": [],
+    }
     with pytest.raises(Misconfigured):
         compile_snapshot(snapshot("", entities=[row]))
 
@@ -382,4 +386,6 @@ async def test_records_in_the_store_cannot_smuggle_entities():
 def test_core_values_may_be_any_mapping():
     from authz.pdp.cedar_json import to_json
 
-    assert to_json(MappingProxyType({"a": (1, EntityUid("T", "x"))})) == {"a": [1, {"__entity": {"type": "T", "id": "x"}}]}
+    assert to_json(MappingProxyType({"a": (1, EntityUid("T", "x"))})) == {
+        "a": [1, {"__entity": {"type": "T", "id": "x"}}]
+    }

@@ -29,9 +29,7 @@ async def test_everything_in_a_folder(tmp_path):
     (tmp_path / "sub" / "a.cedar").write_text("permit(principal == ?principal, action, resource);")
     (tmp_path / "schema.cedarschema").write_text("entity A;")
     (tmp_path / "entities.json").write_text("[]")
-    (tmp_path / "links.json").write_text(
-        json.dumps([{"id": "l", "template": "sub/a.cedar#1", "principal": 'A::"a"'}])
-    )
+    (tmp_path / "links.json").write_text(json.dumps([{"id": "l", "template": "sub/a.cedar#1", "principal": 'A::"a"'}]))
     (tmp_path / "README.md").write_text("not read")
     snapshot = await store(tmp_path).load()
     assert [(p.id, p.line, p.effect) for p in snapshot.policies] == [
@@ -74,7 +72,7 @@ def test_a_kubernetes_volume_is_read_once(tmp_path):
     ("name", "content", "expected"),
     [
         ("a.cedar", b"permit(principal, action, resource)", "/a.cedar:1: "),
-        ("a.cedar", b"\n\npermit(principal, \"action", "/a.cedar:3: "),
+        ("a.cedar", b'\n\npermit(principal, "action', "/a.cedar:3: "),
         ("a.cedar", b"permit(\xff);", "/a.cedar: `a.cedar` is not UTF-8 at byte 7"),
         ("links.json", b"[", "/links.json:1: links: not valid JSON"),
         ("links.json", b"{}", "/links.json: links: expected a list"),

@@ -25,13 +25,13 @@ def test_a_sound_application_has_nothing_to_say(app):
 @pytest.mark.parametrize(
     ("name", "old", "new", "expected"),
     [
-        ("routes.yaml", "Action::\"read\"", 'Action::"write"', 'routes.yaml:1: route `read`: the schema has no action `A::Action::"write"`'),
+        ("routes.yaml", 'Action::"read"', 'Action::"write"', 'routes.yaml:1: route `read`: the schema has no action `A::Action::"write"`'),
         ("routes.yaml", "A::Doc,", "A::User,", "takes no resource of type `A::User`; it takes `A::Doc`"),
         ("routes.yaml", "type: ip", "type: string", "`context.ip` is mapped as `string`, the schema declares another type"),
         ("routes.yaml", "{ip:", "{iq:", "warning: route `read`: the context of"),
-        ("routes.yaml", "  headers", "  anonymous: A::Group::\"x\"\n  headers", "takes no principal of type `A::Group`"),
+        ("routes.yaml", "  headers", '  anonymous: A::Group::"x"\n  headers', "takes no principal of type `A::Group`"),
         ("routes.yaml", "  headers", "  issuers: [https://other]\n  headers", "is none of the configured issuers"),
-        ("routes.yaml", "id: \"{path.id}\"", "id: \"{path.id}\", parents: [{type: A::User, id: x}]", "does not let `A::Doc` be in `A::User`"),
+        ("routes.yaml", 'id: "{path.id}"', 'id: "{path.id}", parents: [{type: A::User, id: x}]', "does not let `A::Doc` be in `A::User`"),
         ("policies/schema.cedarschema", "{ ip?:", "{ must: Long, ip?:", "the schema requires `context.must`"),
         ("policies/all.cedar", "A::Group", "A::Nope", "policies/all.cedar:1: policy `staff`: unrecognized entity type"),
         ("policies/all.cedar", ";", "", "policies/all.cedar:1: "),

@@ -42,7 +42,7 @@ async def test_outcomes_in_process(app):
         assert (await az.check(get("/d/%2e%2e/x"))).reason.value == "bad_path"
         assert (await az.check(get("//d/1"))).reason.value == "bad_path"
         assert (await az.check(get(method="get"))).reason.value == "bad_method"
-        assert (await az.check(authz.HttpRequest(method="GET", url="nonsense"))).status == 400
+        assert (await az.check(authz.HttpRequest(method="GET", url="nonsense"))).reason.value == "bad_path"
         assert (await az.check(authz.HttpRequest(method="GET", url="/d/1"))).reason.value == "bad_host"
         assert (await az.respond(get())).status == 401
         assert (await az.respond(get("/d/../1"))).status == 400
@@ -66,25 +66,22 @@ async def test_a_wrong_configuration_starts_nothing_and_tells_everything(app):
 
 
 @pytest.mark.parametrize(
-    ("name", "old", "new", "before", "after"),
+    ("name", "old", "new", "after"),
     [
-        ("policies/all.cedar", "staff\")", 'none")', "allowed", "policy_no_permit"),
-        ("routes.yaml", "/d/{id}", "/e/{id}", "allowed", "no_route"),
-        ("deny.yaml", "{}", "subjects: [ann]", "allowed", "token_revoked"),
-        ("authz.yaml", "[api]", "[other]", "allowed", "token_audience"),
-        ("authz.yaml", "A::Group", "A::Group, claim: roles", "allowed", "policy_no_permit"),
+        ("policies/all.cedar", 'A::Group::"staff"', 'A::Group::"none"', "policy_no_permit"),
+        ("routes.yaml", "/d/{id}", "/e/{id}", "no_route"),
+        ("deny.yaml", "{}", "subjects: [ann]", "token_revoked"),
+        ("authz.yaml", "[api]", "[other]", "token_audience"),
+        ("authz.yaml", "A::Group", "A::Group, claim: roles", "policy_no_permit"),
     ],
-)  # fmt: skip
-async def test_changes_count_without_a_restart(app, name, old, new, before, after):
-    name, old = name, {"staff\")": 'A::Group::"staff"', }.get(old, old)
-    new = {'none")': 'A::Group::"none"'}.get(new, new)
+)
+async def test_changes_count_without_a_restart(app, name, old, new, after):
     async with authz.connect(app.config) as az:
-        token = {"groups": ["staff"]}
-        assert await reason(az, app, **token) == before
+        assert await reason(az, app, groups=["staff"]) == "allowed"
         app.edit(name, old, new)
 
         async def counts():
-            return await reason(az, app, **token) == after
+            return await reason(az, app, groups=["staff"]) == after
 
         await until(counts)
 
@@ -116,10 +113,12 @@ async def test_a_bad_edit_is_rejected_and_the_last_good_state_goes_on(app, name,
         assert not await az.reload()
         assert await reason(az, app, groups=["staff"]) == "allowed"
         outcome = await az.check(get(headers=app.headers(groups=["staff"])))
+        assert isinstance(outcome, authz.Allowed)
         assert outcome.decision.age > 0
         app.write(name, good)
         assert await az.reload()
         outcome = await az.check(get(headers=app.headers(groups=["staff"])))
+        assert isinstance(outcome, authz.Allowed)
         assert outcome.decision.age == 0
 
 
@@ -158,7 +157,9 @@ async def test_checks_go_on_while_everything_reloads(app):
 
         asking = asyncio.create_task(ask())
         for number in range(5):
-            app.write("policies/all.cedar", f'@id("p{number}") permit(principal in A::Group::"staff", action, resource);')
+            app.write(
+                "policies/all.cedar", f'@id("p{number}") permit(principal in A::Group::"staff", action, resource);'
+            )
             assert await az.reload()
         done.set()
         await asking
