@@ -140,3 +140,37 @@ def test_decision_ids_are_unique_and_opaque():
     other, _ = service(Point())
     ids = {one.new_id() for _ in range(100)} | {other.new_id() for _ in range(100)}
     assert len(ids) == 200
+
+
+class Relay(Point):
+    """Waits several times, and once catches what is thrown at it."""
+
+    async def decide(self, query):
+        for _ in range(3):
+            await asyncio.sleep(0)
+        try:
+            await asyncio.wait_for(asyncio.Event().wait(), 0.01)
+        except TimeoutError:
+            pass
+        async with asyncio.TaskGroup() as group:
+            group.create_task(asyncio.sleep(0))
+        return await super().decide(query)
+
+
+async def test_a_check_that_waits_many_times_comes_to_its_end():
+    checker, _ = service(Relay())
+    assert isinstance(await checker.check(request(), door="test"), Allowed)
+
+
+async def test_what_a_waiting_stage_raises_is_a_failure():
+    class Breaks(Point):
+        async def decide(self, query):
+            await asyncio.sleep(0)
+            raise OSError("canary")
+
+    checker, sink = service(Breaks())
+    outcome = await checker.check(request(), door="test")
+    assert isinstance(outcome, Failed)
+    assert outcome.reason is Reason.INTERNAL
+    assert "canary" not in outcome.detail
+    assert len(sink.records) == 1

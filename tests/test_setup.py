@@ -157,7 +157,7 @@ def imported(node: ast.AST) -> list[str]:
     [
         ("core/model.py", "import asyncio", "authz.core is not allowed to import asyncio"),
         ("core/model.py", "from authz import wiring", "authz.core is not allowed to import authz.wiring"),
-        ("pdp/stray.py", "import authz.pip", "authz.pdp is not allowed to import authz.pip"),
+        ("pdp/stray.py", "import authz.authn", "authz.pdp is not allowed to import authz.authn"),
         ("servers/stray.py", "import authz.config", "authz.servers is not allowed to import authz.config"),
         ("servers/stray.py", "import authz.servers.extauthz_pb2", "stray -> authz.servers.extauthz_pb2"),
         ("servers/stray.py", "import google.protobuf", "authz is not allowed to import google"),

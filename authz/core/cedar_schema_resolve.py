@@ -94,7 +94,7 @@ class _Resolver:
         found: dict[str, _Measured] = {}
         for name, type in (*PRIMITIVES.items(), *((name, ExtensionType(name)) for name in sorted(EXTENSIONS))):
             found[f"__cedar::{name}"] = _Measured(type, 0, 1)
-            if True:
+            if name not in self._entities and name not in self._written:
                 found[name] = _Measured(type, 0, 1)
         return found
 

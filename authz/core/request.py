@@ -148,8 +148,8 @@ def _check_raw_path(raw: str, rules: PathRules) -> None:
         raise _bad_path("no leading slash; expected the origin form, such as `/a/b`")
     if not raw.isascii():
         raise _bad_path("a character outside ASCII; it must be percent-encoded")
-    if "#" in raw:
-        raise _bad_path("a fragment (`#`)")
+    if "#" in raw or "?" in raw:
+        raise _bad_path("a fragment (`#`), or a query that was not cut off")
     if "\\" in raw:
         raise _bad_path("a backslash")
     if _CONTROL.search(raw) or " " in raw:

@@ -32,7 +32,8 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.utils import floatToGoString
 
 from authz.core.model import Decision, Record, Stage
-from authz.observe.redact import clean, outcome_word
+from authz.observe.redact import outcome_word
+from authz.observe.values import clean
 
 BUCKETS = (
     1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5,

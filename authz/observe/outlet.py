@@ -62,15 +62,17 @@ class Outlet:
         """Until there may be room, or an error to be told by the next write, at most `seconds`."""
         _ready(self._way.fd, seconds)
 
-    def reopen(self) -> None:
-        """Opens the path again, for log rotation. Nothing to do for a descriptor.
+    def reopen(self) -> bool:
+        """Opens the path again, for log rotation. False: there is a descriptor only, which stays as it is.
 
         Raises:
             OSError: it cannot be opened; the old file stays in use.
         """
-        if not isinstance(self._target, int):
-            before, self._way = self._way, _way_to(self._target)
-            before.close()
+        if isinstance(self._target, int):
+            return False
+        before, self._way = self._way, _way_to(self._target)
+        before.close()
+        return True
 
     def close(self) -> None:
         """Closes what was opened here. A descriptor that was handed in stays open."""

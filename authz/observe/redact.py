@@ -1,13 +1,12 @@
 """What of a record may be written: pure rules, no I/O, no clock.
 
-By default a line says who, what, and how it ended, and nothing that a client chose freely: no path, query,
-header, claim, context value, entity or source address. A `Redaction` names what more is shown. Whatever is
-written is bounded, and holds no character that a terminal or a line reader would act on.
+By default a line says who asked for what, and how it ended; no path, query, header, claim, context value, entity
+or source address. A `Redaction` names what more is shown. Whatever is written is bounded, and holds no character
+that a terminal or a line reader would act on.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,34 +21,19 @@ from authz.core.model import (
     Decision,
     Denied,
     EntityUid,
-    Extension,
     Failed,
     Outcome,
     Query,
     Record,
     Request,
 )
+from authz.observe.values import MAX_ITEMS, MAX_PATH, MAX_UID, clean, shown
 
-MAX_TEXT = 256
-"""Characters of a name or value; more are cut, and an ellipsis tells so."""
-MAX_UID = 512
-"""Characters of an entity's uid."""
-MAX_PATH = 1024
-"""Characters of a path."""
-MAX_ITEMS = 32
-"""Members of a shown set, list or record, and policy ids of a decision."""
-MAX_DEPTH = 4
-"""Levels of a shown value."""
 KEPT = 512
 """Texts of uids, and lists of policy ids, that are kept made."""
 MIN_KEY = 16
 MAX_KEY = 64
 """Bytes of a BLAKE2b key; RFC 7693, section 2.1 allows 64 at most."""
-_INT64 = 1 << 63
-
-# C0 and C1 controls (terminal escapes), surrogates (not encodable), line and paragraph separators (which
-# some line readers split at), and bidirectional controls (which make a line read as another).
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _PLAIN = ("path", "source_address", "detail")
 
 
@@ -133,16 +117,6 @@ class Line(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False, tag_field
     duration_us: int = 0
 
 
-def clean(text: str, limit: int = MAX_TEXT) -> str:
-    """`text` within `limit` characters, what is unsafe in a log replaced by U+FFFD."""
-    # The controls of ASCII are left to JSON, which escapes them: the common case is one look at a flag.
-    if len(text) <= limit and text.isascii():
-        return text
-    if len(text) > limit:
-        text = text[: limit - 1] + "…"
-    return _UNSAFE.sub("\N{REPLACEMENT CHARACTER}", text)
-
-
 def outcome_word(outcome: Outcome) -> str:
     """`allowed`, `denied`, `failed` or `let_through`: the same in lines and in metrics."""
     match outcome:
@@ -158,7 +132,7 @@ class Redactor:
     """A `Redaction` made ready: turns records into lines. Of a record it keeps texts of uids and policy ids, a few."""
 
     __slots__ = (
-        "_claims", "_context", "_detail", "_form", "_ids", "_key", "_path", "_second", "_source_address", "_uid"
+        "_claims", "_context", "_detail", "_form", "_ids", "_key", "_moment", "_path", "_source_address", "_uid"
     )  # fmt: skip
 
     def __init__(self, redaction: Redaction) -> None:
@@ -170,7 +144,7 @@ class Redactor:
         # What comes again and again is made once; resources do not, so they are not kept.
         self._uid = lru_cache(maxsize=KEPT)(_uid)
         self._ids = lru_cache(maxsize=KEPT)(_ids)
-        self._second = (0, "1970-01-01T00:00:00")
+        self._moment = (0, "1970-01-01T00:00:00.000Z")
 
     def line(self, record: Record) -> Line:
         """What may be written of `record`.
@@ -248,14 +222,14 @@ class Redactor:
 
     def timestamp(self, seconds: float) -> str:
         """Seconds since the epoch as RFC 3339, UTC, milliseconds."""
-        rounded = seconds + 0.0005
-        second = int(rounded)
-        # One tuple, read and replaced whole: threads may share a redactor.
-        known, text = self._second
-        if known != second:
-            text = datetime.fromtimestamp(second, UTC).isoformat(timespec="seconds")[:19]
-            self._second = (second, text)
-        return f"{text}.{int((rounded - second) * 1000):03d}Z"
+        milliseconds = int(seconds * 1000 + 0.5)
+        # Many checks begin within one millisecond. One tuple, read and replaced whole: threads may share a redactor.
+        known, text = self._moment
+        if known != milliseconds:
+            second, rest = divmod(milliseconds, 1000)
+            text = f"{datetime.fromtimestamp(second, UTC).isoformat(timespec='seconds')[:19]}.{rest:03d}Z"
+            self._moment = (milliseconds, text)
+        return text
 
 
 def _uid(uid: EntityUid) -> str:
@@ -274,37 +248,3 @@ def _keys_of(kind: str, show: frozenset[str]) -> tuple[str, ...]:
 
 def _chosen(names: tuple[str, ...], values: Mapping[str, object]) -> dict[str, object]:
     return {clean(name): shown(values[name]) for name in names if name in values}
-
-
-def shown(value: object, depth: int = 1) -> object:
-    """A claim, or a value of a context, as bounded JSON. Never raises; what has no form is named by its type."""
-    match value:
-        case str():
-            return clean(value)
-        case None | bool() | float():
-            return value
-        case int():
-            return value if -_INT64 <= value < _INT64 else "<too large>"
-        case EntityUid():
-            return clean(str(value), MAX_UID)
-        case Extension():
-            return clean(f"{value.function}({value.argument})")
-        case _:
-            return _shown_whole(value, depth)
-
-
-def _name(name: object) -> str:
-    return clean(name) if isinstance(name, str) else f"<{type(name).__name__}>"
-
-
-def _shown_whole(value: object, depth: int) -> object:
-    if depth >= MAX_DEPTH:
-        return "<too deep>"
-    match value:
-        case Mapping():
-            items = list(value.items())[:MAX_ITEMS]
-            return {_name(name): shown(item, depth + 1) for name, item in items}
-        case tuple() | list() | set() | frozenset():
-            return [shown(item, depth + 1) for item in list(value)[:MAX_ITEMS]]
-        case _:
-            return f"<{type(value).__name__}>"

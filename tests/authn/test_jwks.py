@@ -71,7 +71,7 @@ async def remote(server: KeyServer) -> AsyncIterator[Make]:
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(DEADLINE):
-        while not condition():  # noqa: ASYNC110 - the server is not ours to signal
+        while not condition():
             await asyncio.sleep(0)
 
 

@@ -9,11 +9,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.authn.jwks import StaticKeys
-from authz.authn.keys import MAX_KEYS, KeyRefused, Keys, key_from_jwk, key_from_pem, key_from_secret, keys_from_jwks
+from authz.authn.keys import (
+    MAX_KEYS,
+    MAX_KID,
+    MAX_RSA_BITS,
+    MIN_RSA_BITS,
+    KeyRefused,
+    Keys,
+    key_from_jwk,
+    key_from_pem,
+    key_from_secret,
+    keys_from_jwks,
+)
 from authz.core.errors import KeysUnavailable, Misconfigured, Reason, Unauthenticated
 from tests.authn.issuing import SECRET, b64, jwk, jwks, now_or_never, private_pem, public_pem, static
 
 ALL_RSA = {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}
+
+
+def modulus(bits: int) -> str:
+    """An odd number of so many bits: enough of a modulus to be measured."""
+    return b64((2 ** (bits - 1) + 1).to_bytes((bits + 7) // 8))
 
 
 class TestJwk:
@@ -31,6 +47,9 @@ class TestJwk:
             (jwk("EdDSA", alg=None), {"EdDSA"}),
             (jwk("RS256", use=None, kid=None), {"RS256"}),
             (jwk("RS256", use=None, key_ops=["verify"]), {"RS256"}),
+            (jwk("RS256", kid="x" * MAX_KID), {"RS256"}),
+            (jwk("RS256") | {"e": b64(b"\xff" * 8)}, {"RS256"}),
+            (jwk("RS256") | {"n": modulus(MAX_RSA_BITS)}, {"RS256"}),
             (jwk("RS256", key_ops=["sign", "verify"], x5c=["MIIB"], x5t="x", ext=True), {"RS256"}),
         ],
     )
@@ -85,7 +104,7 @@ class TestJwk:
             ({"kty": "oct", "k": b64(SECRET)}, "private or secret"),
             ({"kty": "oct"}, "expected an RSA key"),
             (jwk("RS256") | {"kid": 7}, "`kid`"),
-            (jwk("RS256") | {"kid": "x" * 257}, "`kid`"),
+            (jwk("RS256") | {"kid": "x" * (MAX_KID + 1)}, "`kid`"),
             (jwk("RS256") | {"n": ""}, "no key"),
             (jwk("RS256") | {"n": None}, "no key"),
             (jwk("RS256") | {"n": 7}, "no key"),
@@ -94,6 +113,8 @@ class TestJwk:
             (jwk("RS256") | {"e": "Ag"}, "no key"),
             (jwk("RS256") | {"e": b64(bytes([1] * 9))}, "exponent"),
             (jwk("RS256") | {"n": "A" * 5000}, "at most"),
+            (jwk("RS256") | {"n": modulus(MAX_RSA_BITS + 8)}, "bits"),
+            (jwk("RS256") | {"n": modulus(MIN_RSA_BITS - 1)}, "bits"),
             (jwk("RS256", "1024"), "2048"),
             (jwk("ES256") | {"x": b64(bytes(32))}, "no key"),
             (jwk("ES256") | {"x": b64(bytes(31))}, "no key"),

@@ -44,7 +44,8 @@ def literal(type, schema):
             return f'{name.removesuffix("addr")}("{text}")'
         case EntityType(name):
             ids = schema.entities[name].enum if name in schema.entities else None
-            id = min(ids) if ids else "x"
+            known = ids or {id for kind, id in schema.actions if kind == name} or {"x"}
+            id = min(known)
             return f"{name}::{json.dumps(id)}"
         case SetType(element):
             inner = literal(element, schema)
@@ -123,11 +124,17 @@ def test_the_engine_agrees_on_every_attribute(text):
 @settings(max_examples=50)
 def test_all_ways_of_writing_a_schema_read_the_same(text):
     schema = parse_schema(text)
-    assert load_schema(str(cedarpy.Schema.from_str(text))) == schema
+    assert load_schema(printed(text)) == schema
     written = to_json(schema)
     assert schema_from_json(written) == schema
     assert load_schema(json.dumps(written)) == schema
     assert load_schema(str(cedarpy.Schema.from_json_str(json.dumps(written)))) == schema
+
+
+def printed(text):
+    """A schema as the engine prints it; as it was, where an entity and a common type share a name: that it cannot."""
+    by_engine = str(cedarpy.Schema.from_str(text))
+    return text if by_engine.startswith("<unrenderable") else by_engine
 
 
 @given(text=schemas())
@@ -180,7 +187,7 @@ def test_any_text_is_read_or_refused_and_whatever_the_engine_takes_is_read(text)
     takes = engine_takes(text)
     schema = read(load_schema, text)
     if takes:
-        assert schema == load_schema(str(cedarpy.Schema.from_str(text)))
+        assert schema == load_schema(printed(text))
 
 
 def read(reader, source):

@@ -269,7 +269,7 @@ def test_a_full_disk_costs_records_and_is_reported_once():
             sink.write(record())
             until(lambda: sink.waiting == 0)
     assert sink.dropped["write_error"] == 3
-    assert said == ["the record cannot be written: no space left on device"]
+    assert said == ["lines cannot be written and are dropped: no space left on device"]
 
 
 def test_a_reader_that_went_away_costs_records_and_nothing_else():
@@ -301,8 +301,8 @@ class Flaky:
     def close(self) -> None:
         """Nothing to close."""
 
-    def reopen(self) -> None:
-        """Nothing to open."""
+    def reopen(self) -> bool:
+        return False
 
 
 def through(outlet: Flaky, monkeypatch: pytest.MonkeyPatch, records: list[Record], **more: object) -> JsonLines:
@@ -345,7 +345,10 @@ def test_a_notice_that_was_lost_is_told_later(monkeypatch: pytest.MonkeyPatch):
         ("decision", None),
         ("records_dropped", 1),
     ]
-    assert said == ["the record cannot be written: input/output error", "the record is written again"]
+    assert said == [
+        "lines cannot be written and are dropped: input/output error",
+        "lines are written again",
+    ]
 
 
 def test_a_report_that_raises_does_not_end_the_log(monkeypatch: pytest.MonkeyPatch):
@@ -392,5 +395,5 @@ def test_a_rotation_that_fails_is_reported_and_the_old_file_stays_in_use(tmp_pat
         sink.reopen()
         until(lambda: bool(said))
         sink.write(record())
-    assert said == ["the record's file cannot be opened again, the old one stays in use: no such file or directory"]
+    assert said == ["the file cannot be opened again, the old one stays in use: no such file or directory"]
     assert ids(lines(tmp_path / "moved" / "log")) == ["d-1"]

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from authz.core.errors import KeysUnavailable, Misconfigured, Problem, Reason, Unauthenticated
 from authz.core.model import Credential, EntityUid, Headers, Stage
-from authz.observe.log import MAX_MESSAGE, REDACTED, _Bridge, configure, scrub
+from authz.observe.log import _Bridge, configure
+from authz.observe.scrub import MAX_MESSAGE, REDACTED, scrub
 from tests.observe.making import identity, request
 
 SECRET = "canary-7f3a"

@@ -10,17 +10,8 @@ from hypothesis import strategies as st
 
 from authz.core.errors import Reason
 from authz.core.model import CanonicalPath, Decision, Effect, EntityUid, Extension, PolicyError, Record
-from authz.observe.redact import (
-    MAX_ITEMS,
-    MAX_TEXT,
-    MAX_UID,
-    PrincipalForm,
-    Redaction,
-    Redactor,
-    clean,
-    outcome_word,
-    shown,
-)
+from authz.observe.redact import PrincipalForm, Redaction, Redactor, outcome_word
+from authz.observe.values import MAX_ITEMS, MAX_TEXT, MAX_UID, clean, shown
 from tests.observe.making import (
     ALICE,
     decision,

