@@ -1,8 +1,10 @@
 """What every test shares: markers, and how Hypothesis draws its examples."""
 
 import os
+from collections.abc import Iterator
 
 import pytest
+from blockbuster import blockbuster_ctx
 from hypothesis import settings
 
 MARKERS = (
@@ -19,3 +21,17 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("authz")
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
+
+
+# Developer tools run alone and may block; whatever serves may not.
+SERVING = ("authn", "contracts", "observe", "pdp", "servers", "stores", "wiring")
+
+
+@pytest.fixture(autouse=True)
+def nothing_blocks_the_loop(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A call of ours that blocks the event loop fails the test that makes it."""
+    if request.path.parent.name not in SERVING:
+        yield
+        return
+    with blockbuster_ctx(scanned_modules="authz", excluded_modules=["authz.devtools"]):
+        yield

@@ -36,7 +36,8 @@ _LEVELS = {"*": 0, "/": 0, "%": 0, "!": 0, "+": 1, "-": 1, "&&": 3, "||": 4}
 _RELATION = 2
 _LOOSEST = 5
 _WORDS = frozenset({"in", "has", "like", "is"})
-_COUNTED = ("|", "&", "=", "<", ">", "!", "+", "-", "*", "/", "%", "if", "in", "has", "like", "is")
+# What adds a level, once for each level.
+_COUNTED = ("|", "&", "=", "<", ">", "!", "+", "-", "*", "/", "%", "if", "in", "has", "has", "like", "is")
 
 
 def too_nested(offset: int, max_depth: int) -> SourceError:

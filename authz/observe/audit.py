@@ -111,6 +111,14 @@ class JsonLines:
             raise Misconfigured((Problem(message=message),)) from error
         self._lines.start(outlet)
 
+    async def astart(self) -> None:
+        """As `start`, while the event loop goes on.
+
+        Raises:
+            Misconfigured: the target cannot be opened.
+        """
+        await asyncio.to_thread(self.start)
+
     def reopen(self) -> None:
         """Opens the path again soon, for log rotation. Where that fails the old file stays, and `report` is told."""
         self._lines.reopen()

@@ -55,11 +55,11 @@ async def watch(files: Iterable[Path], folders: Iterable[Path], *, since: tuple[
     files, folders, seen = list(files), list(folders), since
     wake = asyncio.Event()
     while True:
-        roots = _roots(files, folders)
+        roots = await asyncio.to_thread(_roots, files, folders)
         watchers = [asyncio.create_task(_listen(path, wake, recursive=deep)) for path, deep in roots]
         try:
             wake.set()  # changes from before the listeners stood have no event: look once at the start
-            while _roots(files, folders) == roots:
+            while await asyncio.to_thread(_roots, files, folders) == roots:
                 # Not wait_for: before Python 3.12 it swallows a cancellation that comes with the event.
                 with suppress(TimeoutError):
                     async with asyncio.timeout(POLL):

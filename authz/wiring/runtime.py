@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import aiohttp
-import structlog
 
 from authz.authn.anonymous import anonymous_identity
 from authz.authn.jwks import RemoteKeys, StaticKeys
@@ -26,7 +26,7 @@ from authz.wiring.assembly import Assembly, assemble
 from authz.wiring.consistency import anonymous_principals
 from authz.wiring.issuers import IssuerPlan, RemotePlan
 
-_log = structlog.get_logger("authz.reload")
+_log = logging.getLogger("authz.reload")
 
 
 @dataclass(slots=True)
@@ -192,12 +192,12 @@ class Runtime:
                     problems = error.problems
                 else:
                     self.freshness.accepted()
-                    _log.info("reload accepted", version=assembled.assembly.compiled.version)
+                    _log.info("reload accepted, policy set %s", assembled.assembly.compiled.version)
                     return True
             self.freshness.rejected()
             for problem in problems:
                 if problem.severity == "error":
-                    _log.error("reload rejected", file=problem.file, line=problem.line, problem=problem.message)
+                    _log.error("reload rejected, the last good state goes on: %s", problem)
             return False
 
     async def watch(self) -> None:
@@ -222,7 +222,7 @@ def _same_verifier(one: Assembly, other: Assembly) -> bool:
 
 
 def _report(problem: Problem) -> None:
-    _log.warning("key set", problem=problem.message)
+    _log.warning("key set: %s", problem)
 
 
 @asynccontextmanager

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-import structlog
 
 from authz.config.load import Config
 from authz.core.ports import RecordSink
@@ -19,7 +18,7 @@ from authz.observe.redact import PrincipalForm, Redaction
 from authz.wiring.assembly import Assembly
 from authz.wiring.runtime import Runtime
 
-_log = structlog.get_logger("authz.record")
+_log = logging.getLogger("authz.record")
 
 
 @asynccontextmanager
@@ -33,7 +32,7 @@ async def record_sinks(config: Config) -> AsyncIterator[tuple[JsonLines, ...]]:
         yield ()
         return
     sink = json_lines(config)
-    sink.start()
+    await sink.astart()
     try:
         yield (sink,)
     finally:
@@ -54,7 +53,7 @@ def json_lines(config: Config) -> JsonLines:
 
 
 def _report(message: str) -> None:
-    _log.warning("record", problem=message)
+    _log.warning("%s", message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

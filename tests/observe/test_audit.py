@@ -212,9 +212,9 @@ def test_closing_ends_although_nobody_reads_and_counts_what_is_left(pipe: Pipe):
     assert sink.dropped["closed"] == 500 - whole
 
 
-async def test_closing_lets_the_event_loop_go_on(tmp_path: Path):
+async def test_starting_and_closing_let_the_event_loop_go_on(tmp_path: Path):
     sink = JsonLines(tmp_path / "log")
-    sink.start()
+    await sink.astart()
     sink.write(record())
     await sink.aclose(timeout=DEADLINE)
     assert ids(lines(tmp_path / "log")) == ["d-1"]
@@ -252,6 +252,11 @@ def test_a_descriptor_that_was_handed_in_stays_open(pipe: Pipe):
 def test_a_target_that_cannot_be_opened_is_told_at_the_start(target: int | str):
     with pytest.raises(Misconfigured, match=r"cannot open (`/|descriptor 98).* for the record: .*; expected something"):
         JsonLines(target).start()
+
+
+async def test_a_target_that_cannot_be_opened_is_told_to_the_loop_as_well():
+    with pytest.raises(Misconfigured, match="cannot open `/nowhere/log`"):
+        await JsonLines("/nowhere/log").astart()
 
 
 def test_a_record_that_has_no_line_is_dropped_and_takes_no_other_along(tmp_path: Path):

@@ -15,7 +15,7 @@ from authz.stores import watch as watching
 async def watched(files, folders):
     """A queue that gets one item for each burst of changes."""
     told: asyncio.Queue[None] = asyncio.Queue()
-    since = watching.fingerprint(files, folders)
+    since = await asyncio.to_thread(watching.fingerprint, files, folders)
 
     async def follow():
         async for _ in watching.watch(files, folders, since=since):
