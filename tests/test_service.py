@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
@@ -148,10 +149,8 @@ class Relay(Point):
     async def decide(self, query):
         for _ in range(3):
             await asyncio.sleep(0)
-        try:
+        with suppress(TimeoutError):
             await asyncio.wait_for(asyncio.Event().wait(), 0.01)
-        except TimeoutError:
-            pass
         async with asyncio.TaskGroup() as group:
             group.create_task(asyncio.sleep(0))
         return await super().decide(query)

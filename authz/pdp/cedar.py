@@ -21,6 +21,7 @@ from authz.pdp.cedar_json import Misfit, project, to_json
 from authz.pdp.compiled import CompiledPolicies
 from authz.pdp.slices import Slices
 
+_GAVE_UP = "recursion limit reached"
 _ERRED = re.compile(r"`(policy\d+|[^`]*)`")
 
 
@@ -89,6 +90,9 @@ class CedarDecisionPoint:
         diagnostics = result.diagnostics
         reasons = tuple(sorted([compiled.ids[number] for number in diagnostics.reasons]))
         errors = tuple(self._error(text) for text in diagnostics.errors) if diagnostics.errors else ()
+        if any(_GAVE_UP in error.message for error in errors):
+            # Not a policy that errs, but an engine that stopped: a forbid so deep must not be skipped.
+            raise DecisionUnavailable(detail="a policy is nested too deeply for the engine to evaluate it here")
         if errors and self._settings.on_forbid_error == "fail" and any(e.effect is Effect.FORBID for e in errors):
             raise DecisionUnavailable(Reason.FORBID_ERROR, "a forbid could not be evaluated; see `on_forbid_error`")
         if verdict is cedarpy.Decision.Allow:

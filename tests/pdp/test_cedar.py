@@ -216,6 +216,21 @@ async def test_an_erring_forbid_is_skipped_and_told_or_fails_by_setting():
     assert caught.value.reason is Reason.FORBID_ERROR
 
 
+async def test_an_engine_that_gives_up_is_a_failure_not_a_skipped_forbid():
+    decider = point("permit(principal, action, resource);")
+    result = cedarpy.AuthzResult(
+        {
+            "decision": "Allow",
+            "diagnostics": {
+                "reason": ["policy0"],
+                "errors": ["error while evaluating policy `policy0`: recursion limit reached"],
+            },
+        }
+    )
+    with pytest.raises(DecisionUnavailable):
+        decider._decision(result, 0.0)
+
+
 async def test_no_decision_is_a_failure_and_repeats_nothing():
     decider = point("permit(principal, action, resource);", CedarSettings(validate_requests=True))
     with pytest.raises(DecisionUnavailable) as caught:

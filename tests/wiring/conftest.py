@@ -10,6 +10,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
+import authz.wiring.library  # noqa: F401 - `authz.connect` imports it late, which would block a test's loop
+
 SCHEMA = """namespace A {
   entity Group;
   entity User in [Group] = { level?: Long };
