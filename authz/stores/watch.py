@@ -56,7 +56,11 @@ async def watch(files: Iterable[Path], folders: Iterable[Path], *, since: tuple[
     wake = asyncio.Event()
     while True:
         roots = await asyncio.to_thread(_roots, files, folders)
-        watchers = [asyncio.create_task(_listen(path, wake, recursive=deep)) for path, deep in roots]
+        # Two listeners, not one a folder: each keeps threads of its own.
+        watchers = [
+            asyncio.create_task(_listen(sorted(path for path, below in roots if below is deep), wake, recursive=deep))
+            for deep in (False, True)
+        ]
         try:
             wake.set()  # changes from before the listeners stood have no event: look once at the start
             while await asyncio.to_thread(_roots, files, folders) == roots:
@@ -78,10 +82,13 @@ async def watch(files: Iterable[Path], folders: Iterable[Path], *, since: tuple[
 def _roots(files: list[Path], folders: list[Path]) -> frozenset[tuple[str, bool]]:
     """Real folders to listen on, and whether what is below counts too."""
     above = {(os.path.realpath(path.parent), False) for path in [*files, *folders]}
-    return frozenset(above | {(os.path.realpath(path), True) for path in folders})
+    below = {(os.path.realpath(path), True) for path in folders}
+    return frozenset((path, deep) for path, deep in above | below if Path(path).is_dir())
 
 
-async def _listen(path: str, wake: asyncio.Event, *, recursive: bool) -> None:
+async def _listen(paths: list[str], wake: asyncio.Event, *, recursive: bool) -> None:
+    if not paths:
+        return
     with suppress(OSError):  # gone, or not to be watched: the poll still sees it
-        async for _ in awatch(path, watch_filter=None, step=STEP, recursive=recursive, ignore_permission_denied=True):
+        async for _ in awatch(*paths, watch_filter=None, step=STEP, recursive=recursive, ignore_permission_denied=True):
             wake.set()

@@ -69,6 +69,13 @@ class TestGood:
         await fetch_keys(session, discovering(server))
         assert server.seen[-1].query_string == "p=policy"
 
+    async def test_a_document_may_be_just_so_large(self, server, session):
+        server.answer(JWKS, jwks(jwk("RS256")).ljust(MAX_DOCUMENT))
+        keys, _ = await fetch_keys(session, direct(server))
+        assert len(keys) == 1
+        server.answer(JWKS, jwks(jwk("RS256")).ljust(MAX_DOCUMENT + 1))
+        assert str(MAX_DOCUMENT) in await failure(session, direct(server))
+
     async def test_bad_keys_are_left_out_and_told(self, server, session):
         server.keys = [jwk("RS256"), jwk("RS256", "1024", kid="weak"), jwk("RS256", kid="e", use="enc")]
         keys, problems = await fetch_keys(session, direct(server))

@@ -113,6 +113,10 @@ def test_what_is_no_yaml_is_refused_without_being_quoted(text):
     assert problem.endswith("expected YAML")
 
 
+def test_a_fault_in_the_yaml_has_its_line():
+    assert problems("jti: [a]\nsubjects: [b\nissuers: {}") == ["deny.yaml:3: expected YAML"]
+
+
 def test_all_problems_are_told():
     assert len(problems("jtis: []\njti: [1, 2]\nsubjects: a")) == 4
 
