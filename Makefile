@@ -78,6 +78,16 @@ format: .venv/product ## mends what ruff can mend
 bench: .venv/product .tools/ready ## the benchmarks; writes bench/results.json
 	$(BIN)/python -m bench $(ARGS)
 
+# --- what is generated and committed ----------------------------------------------------------------------
+
+.PHONY: schema
+schema: .venv/product ## docs/schema/*.json, from the shape of the configuration
+	@for name in authz routes; do $(BIN)/authz schema $$name > docs/schema/$$name.schema.json; done
+
+.PHONY: proto
+proto: .venv/product ## the messages of the gRPC door, from their .proto
+	$(BIN)/python scripts/generate_proto.py
+
 # --- packages and locks -----------------------------------------------------------------------------------
 
 .PHONY: wheel

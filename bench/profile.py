@@ -71,7 +71,7 @@ async def _sampled(made: Workload, work: Path, load: Generator, door: Door, dura
 async def _traced(made: Workload, work: Path, load: Generator, door: Door, duration: float) -> Profile:
     with Folder() as mine, Folder() as other:
         kind = AuthzGrpc if door == "grpc" else AuthzHttp
-        server = kind(mine, work, launcher=("-m", "cProfile", "-o", "stats"))
+        server = kind(mine, work, launcher=("-m", "cProfile", "-o", "stats", "-m", "authz"))
         async with server, BenchEnvoy(other, server) as envoy:
             await load.run(envoy.port, duration)
         return from_stats(mine / "stats")

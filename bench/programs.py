@@ -83,8 +83,8 @@ class AuthzHttp(Authorizer):
     name = "authz"
     decides = True
 
-    def __init__(self, folder: Path, work: Path, *, launcher: Sequence[str] = ()) -> None:
-        """`work` holds the workload's files; `launcher` are arguments of Python before `-m authz`."""
+    def __init__(self, folder: Path, work: Path, *, launcher: Sequence[str] = ("-m", "bench.product")) -> None:
+        """`work` holds the workload's files; `launcher` are Python's arguments that run authz."""
         super().__init__(folder)
         self.work = work
         self.admin = free_port()
@@ -94,7 +94,7 @@ class AuthzHttp(Authorizer):
         listeners = {self.door: f"127.0.0.1:{self.port}", "admin": f"127.0.0.1:{self.admin}"}
         file = self.folder / "authz.yaml"
         file.write_text(yaml.safe_dump(configuration(self.work, listeners)), encoding="utf-8")
-        return [sys.executable, *self.launcher, "-m", "authz", "serve", "--config", str(file)]
+        return [sys.executable, *self.launcher, "serve", "--config", str(file)]
 
     async def ready(self) -> bool:
         return await accepts(self.admin) and (await send(self.admin, "/readyz")).status == 200
