@@ -26,7 +26,6 @@ class Reason(StrEnum):
 
     # allowed
     ALLOWED = "allowed"
-    FAIL_OPEN = "fail_open"
     # refused requests
     BAD_METHOD = "bad_method"
     BAD_HOST = "bad_host"

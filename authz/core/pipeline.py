@@ -18,7 +18,7 @@ from authz.core.errors import (
     Unavailable,
     UntrustedPeer,
 )
-from authz.core.mapping import Lookup
+from authz.core.lookup import Lookup
 from authz.core.model import (
     Allowed,
     Decision,

@@ -7,14 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar, cast
 
+from authz.core.convert import KINDS, Kind, convert
 from authz.core.errors import AuthzError, Problem
+from authz.core.lookup import Source
 from authz.core.mapping import (
-    KINDS,
-    Kind,
     MappingError,
-    Source,
     Template,
-    convert,
     parse_source,
     parse_template,
     parse_type,

@@ -12,8 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
+from authz.core.convert import Kind, convert
 from authz.core.errors import NoRoute, Reason, RequestRefused
-from authz.core.mapping import Kind, Lookup, Source, Template, bad_value, convert
+from authz.core.lookup import Lookup, Source, bad_value
+from authz.core.mapping import Template
 from authz.core.model import (
     Entity,
     EntitySlice,

@@ -9,12 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from authz.core.convert import convert
 from authz.core.errors import Reason, RequestRefused, Unauthenticated
+from authz.core.lookup import Lookup, Source
 from authz.core.mapping import (
-    Lookup,
     MappingError,
-    Source,
-    convert,
     parse_source,
     parse_template,
     parse_type,

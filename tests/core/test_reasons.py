@@ -5,7 +5,7 @@ from authz.core.errors import Problem, Reason
 REASONS = {
     "allowed", "attributes_unavailable", "bad_check", "bad_header", "bad_host", "bad_method", "bad_parameter",
     "bad_path", "bad_query", "claims_mismatch", "credentials_ambiguous", "deadline", "decision_unavailable",
-    "fail_open", "forbid_error", "internal", "keys_unavailable", "no_credentials", "no_route", "overloaded",
+    "forbid_error", "internal", "keys_unavailable", "no_credentials", "no_route", "overloaded",
     "policies_unavailable", "policy_forbid", "policy_no_permit", "token_algorithm", "token_audience",
     "token_claims", "token_critical", "token_expired", "token_issuer", "token_key_unknown", "token_malformed",
     "token_not_yet_valid", "token_revoked", "token_signature", "token_too_large", "token_type", "too_large",

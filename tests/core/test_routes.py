@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from authz.core.errors import NoRoute, Reason, RequestRefused, Unauthenticated
-from authz.core.mapping import Lookup
+from authz.core.lookup import Lookup
 from authz.core.model import Entity, EntitySlice, EntityUid, Extension, HeaderEdits, Headers, Identity, Peer
 from authz.core.request import canonical_request
 from authz.core.route_compiler import AttributeSpec, RouteSpec, compile_routes

@@ -156,7 +156,7 @@ def stuffed(secret: str, depth: object) -> tuple[Record, ...]:
     common: dict[str, Any] = {"request": asked, "identity": who, "query": what}
     stopped = Denied(stage=Stage.ENFORCE, reason=Reason.POLICY_NO_PERMIT, decision=no, detail=secret)
     unknown = Failed(stage=Stage.DECIDE, reason=Reason.INTERNAL, detail=secret)
-    through = Failed(stage=Stage.DECIDE, reason=Reason.FAIL_OPEN, let_through=True, edits=edits, detail=secret)
+    through = Failed(stage=Stage.DECIDE, reason=Reason.DEADLINE, let_through=True, edits=edits, detail=secret)
     return (
         record(**common, decision=yes, outcome=Allowed(decision=yes, edits=edits)),
         record(**common, decision=no, outcome=stopped),

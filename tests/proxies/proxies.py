@@ -66,7 +66,7 @@ class Envoy(Proxy):
             },
         )
         # Without a base id of its own a second Envoy on one machine ends at once.
-        options = ["--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warning"]
+        options = ["--disable-hot-restart", "--concurrency", "1", "--log-level", "warning"]
         return [str(tool("lib/python3*/site-packages/envoy/_bin/envoy")), "-c", str(config), *options]
 
     async def ready(self) -> bool:

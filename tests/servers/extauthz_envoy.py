@@ -56,7 +56,7 @@ class ScriptedEnvoy(Program):
         file = self.folder / "envoy.json"
         file.write_text(json.dumps(self._config()))
         program = tool("lib/python3*/site-packages/envoy/_bin/envoy")
-        options = ["--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warning"]
+        options = ["--disable-hot-restart", "--concurrency", "1", "--log-level", "warning"]
         return [str(program), "-c", str(file), *options, "--file-flush-interval-msec", "50"]
 
     async def ready(self) -> bool:

@@ -1,0 +1,154 @@
+"""Raw values → Cedar values. A *kind* is the Cedar type that a value must become.
+
+A value that cannot become it is refused, never passed on as text.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Literal, get_args
+
+from authz.core.lookup import Source, bad_value
+from authz.core.model import EntityUid, Extension, Value
+
+Kind = Literal["string", "long", "bool", "set", "ip", "datetime", "decimal", "entity"]
+KINDS: tuple[str, ...] = get_args(Kind)
+
+MAX_VALUE = 2048
+"""Characters of one mapped value."""
+MAX_SET = 256
+"""Members of one mapped set."""
+_LONG = re.compile(r"-?[0-9]{1,19}")
+# Cedar documentation, "datetime": a date, or a date and time with milliseconds optional and Z or an offset.
+_DATETIME = re.compile(r"\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}:\d{2}(\.\d{3})?(Z|[+-]\d{4}))?")
+_DECIMAL = re.compile(r"-?\d{1,15}\.\d{1,4}")
+_DECIMAL_LIMIT = 9223372036854775807  # the decimal times 10,000 must fit a signed 64-bit integer
+
+
+def convert(kind: Kind, raw: object, source: Source, *, entity_type: str = "") -> Value:
+    """A raw value as the Cedar value that `kind` names.
+
+    Raises:
+        RequestRefused: `bad_parameter`, where the request's value does not fit.
+        Unauthenticated: `token_claims`, where a claim does not fit.
+    """
+    if kind == "set":
+        return _set(raw, source)
+    if isinstance(raw, tuple | list):
+        if len(raw) != 1:
+            raise bad_value(source, "one value, found several")
+        raw = raw[0]
+    if kind == "entity":
+        return EntityUid(entity_type, _string(raw, source))
+    return _CONVERTERS[kind](raw, source)
+
+
+def _string(raw: object, source: Source) -> str:
+    if isinstance(raw, bool) or not isinstance(raw, str | int):
+        raise bad_value(source, "text")
+    text = str(raw)
+    if not text or len(text) > MAX_VALUE:
+        raise bad_value(source, f"1 to {MAX_VALUE} characters")
+    if not text.isascii():
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError:  # a lone surrogate: bytes that are not UTF-8, or a broken JSON escape
+            raise bad_value(source, "valid Unicode") from None
+    return text
+
+
+def _long(raw: object, source: Source) -> int:
+    if isinstance(raw, bool) or not isinstance(raw, str | int):
+        raise bad_value(source, "a whole number")
+    if isinstance(raw, str) and _LONG.fullmatch(raw) is None:
+        raise bad_value(source, "a whole number")
+    number = int(raw)
+    if not -(2**63) <= number < 2**63:
+        raise bad_value(source, "a number that fits 64 bits")
+    return number
+
+
+def _bool(raw: object, source: Source) -> bool:
+    if isinstance(raw, bool):
+        return raw
+    if raw in {"true", "false"}:
+        return raw == "true"
+    raise bad_value(source, "`true` or `false`")
+
+
+def _ip(raw: object, source: Source) -> Extension:
+    address = _canonical_ip(_string(raw, source))
+    if address is None:
+        raise bad_value(source, "an IP address or range, IPv4 written as such, without a zone")
+    return address
+
+
+@lru_cache(maxsize=4096)
+def _canonical_ip(text: str) -> Extension | None:
+    """Parsing an address costs as much as the rest of a query's mapping, and clients come again."""
+    try:
+        address = ipaddress.ip_network(text, strict=False) if "/" in text else ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    # Cedar knows no IPv4-mapped IPv6 and no zone: the same host must not have two names.
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.scope_id is not None:
+            return None
+        return Extension("ip", str(address.ipv4_mapped or address))
+    if isinstance(address, ipaddress.IPv6Network) and address.network_address.ipv4_mapped is not None:
+        return None
+    return Extension("ip", str(address))
+
+
+def _datetime(raw: object, source: Source) -> Extension:
+    if isinstance(raw, int) and not isinstance(raw, bool):  # claims carry seconds since the epoch (RFC 7519, 2)
+        try:
+            moment = datetime.fromtimestamp(raw, tz=UTC)
+        except (ValueError, OverflowError, OSError):
+            raise bad_value(source, "seconds since the epoch") from None
+        return Extension("datetime", f"{moment.year:04d}-{moment:%m-%dT%H:%M:%SZ}")
+    text = _string(raw, source)
+    if _DATETIME.fullmatch(text) is None or not _real_moment(text):
+        raise bad_value(source, "a date, or a date and time such as `2026-01-31T09:30:00Z`")
+    return Extension("datetime", text)
+
+
+def _real_moment(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _decimal(raw: object, source: Source) -> Extension:
+    text = _string(raw, source)
+    if _DECIMAL.fullmatch(text) is None:
+        raise bad_value(source, "a decimal with one to four digits after the point")
+    whole, _, fraction = text.lstrip("-").partition(".")
+    if int(whole + fraction.ljust(4, "0")) > _DECIMAL_LIMIT:
+        raise bad_value(source, "a decimal between -922337203685477.5807 and 922337203685477.5807")
+    return Extension("decimal", text)
+
+
+def _set(raw: object, source: Source) -> tuple[Value, ...]:
+    members: tuple[object, ...] = tuple(raw) if isinstance(raw, tuple | list) else (raw,)
+    if source.name.startswith("headers."):  # RFC 9110, 5.6.1: list-valued fields are joined with commas
+        members = tuple(piece.strip() for member in members for piece in str(member).split(",") if piece.strip())
+    if len(members) > MAX_SET:
+        raise bad_value(source, f"at most {MAX_SET} members")
+    return tuple(dict.fromkeys(_string(member, source) for member in members))
+
+
+_CONVERTERS: Mapping[str, Callable[[object, Source], Value]] = {
+    "string": _string,
+    "long": _long,
+    "bool": _bool,
+    "ip": _ip,
+    "datetime": _datetime,
+    "decimal": _decimal,
+}
