@@ -53,21 +53,27 @@ def conflicts(routes: Sequence[Route]) -> list[Problem]:
     for position, route in enumerate(routes):
         pairs = (_conflict(other, route) for other in routes[:position] if _overlap(other, route))
         found.extend(problem for problem in pairs if problem is not None)
-        if _unreachable(route, routes):
-            text = f"the route `{route.name}` can never match: narrower routes take each of its methods; remove it"
+        takers = _takers(route, routes)
+        if takers:
+            names = " and ".join(f"`{other.name}` (line {other.line})" for other in takers)
+            text = f"the route `{route.name}` can never match: {names} take each of its methods; remove it"
             found.append(Problem(message=text, file=route.file, line=route.line))
     return found
 
 
-def _unreachable(route: Route, routes: Sequence[Route]) -> bool:
+def _takers(route: Route, routes: Sequence[Route]) -> list[Route]:
+    """Routes of the same host and path with fewer methods, if together they leave none."""
     if route.methods is None:
-        return False
+        return []
+    takers: list[Route] = []
     taken: set[str] = set()
     for other in routes:
         same_place = other.host == route.host and _path_covers(other.segments, route.segments)
         if same_place and _path_covers(route.segments, other.segments) and other.methods is not None:
-            taken |= other.methods if other.methods < route.methods else frozenset()
-    return route.methods <= taken
+            if other.methods < route.methods:
+                takers.append(other)
+                taken |= other.methods
+    return takers if route.methods <= taken else []
 
 
 def _conflict(first: Route, second: Route) -> Problem | None:

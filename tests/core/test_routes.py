@@ -128,10 +128,13 @@ def test_crossing_and_equal_routes_are_refused_with_both_lines(first, second):
 
 def test_a_route_that_can_never_match_is_refused():
     found = problems(
-        spec("all", methods=("GET", "PUT"), line=3), spec("get", methods=("GET",)), spec("put", methods=("PUT",))
+        spec("all", methods=("GET", "PUT"), line=3),
+        spec("get", methods=("GET",)),
+        spec("put", methods=("PUT",), line=7),
     )
     assert found == [
-        "routes.yaml:3: the route `all` can never match: narrower routes take each of its methods; remove it"
+        "routes.yaml:3: the route `all` can never match: `get` (line 1) and `put` (line 7) take each of its methods; "
+        "remove it"
     ]
 
 

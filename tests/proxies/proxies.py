@@ -65,7 +65,7 @@ class Envoy(Proxy):
                 "port_value: 8080": f"port_value: {self.neighbours.service}",
             },
         )
-        # Without a base id of its own a second Envoy on one machine ends at once.
+        # Hot restart needs a base id for each Envoy of a machine, and leaves files in /dev/shm.
         options = ["--disable-hot-restart", "--concurrency", "1", "--log-level", "warning"]
         return [str(tool("lib/python3*/site-packages/envoy/_bin/envoy")), "-c", str(config), *options]
 
