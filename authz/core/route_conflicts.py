@@ -68,11 +68,10 @@ def _takers(route: Route, routes: Sequence[Route]) -> list[Route]:
     takers: list[Route] = []
     taken: set[str] = set()
     for other in routes:
-        same_place = other.host == route.host and _path_covers(other.segments, route.segments)
-        if same_place and _path_covers(route.segments, other.segments) and other.methods is not None:
-            if other.methods < route.methods:
-                takers.append(other)
-                taken |= other.methods
+        same_path = _path_covers(other.segments, route.segments) and _path_covers(route.segments, other.segments)
+        if other.host == route.host and same_path and other.methods is not None and other.methods < route.methods:
+            takers.append(other)
+            taken |= other.methods
     return takers if route.methods <= taken else []
 
 
