@@ -28,6 +28,7 @@ _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"-?(?:0|[1-9][0-9]*)\.[0-9]+")
 _VARIABLE = re.compile(r"\$\$\{|\$\{(env|file):([^}]*)\}|\$\{")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_UNFIT = re.compile("[\0\ud800-\udfff]")
 
 
 @dataclass(slots=True)
@@ -96,8 +97,10 @@ def _syntax_problem(document: Document, error: yaml.MarkedYAMLError) -> None:
     hint = ""
     if error.problem and ("'{'" in error.problem or "flow mapping" in f"{error.context}{error.problem}"):
         hint = '; a value with braces inside `{…}` needs quotes, such as `path: "/documents/{id}"`'
+    # `*…` where text was meant is an alias to YAML, and its words would quote what may be a password.
+    told = "found an alias without its anchor; put text in quotes" if "alias" in str(error.problem) else error.problem
     document.problems.append(
-        Problem(message=f"not valid YAML: {error.problem or error.context}{hint}", file=document.file, line=line)
+        Problem(message=f"not valid YAML: {told or error.context}{hint}", file=document.file, line=line)
     )
 
 
@@ -146,6 +149,9 @@ class _Reader:
 
     def _scalar(self, node: yaml.ScalarNode, place: Place) -> Any:
         text: str = node.value
+        if _UNFIT.search(text):
+            self.document.problem(place, "the text has a NUL or a lone surrogate, which no name or value may have")
+            return None
         if node.style or node.tag == "tag:yaml.org,2002:str":
             return self._filled(text, place)
         kind = node.tag.rsplit(":", 1)[-1]
@@ -195,7 +201,8 @@ class _Reader:
         path = self.folder / name
         try:
             self.document.secrets.add(str(path))
-            data = path.read_bytes()
+            with path.open("rb") as stream:  # never more than counts: `/dev/zero` has no end
+                data = stream.read(MAX_SECRET + 1)
             if len(data) > MAX_SECRET:
                 self.document.problem(place, f"the file `{name[:200]}` is larger than {MAX_SECRET} bytes")
                 return ""

@@ -24,8 +24,9 @@ MAX_SET = 256
 """Members of one mapped set."""
 _LONG = re.compile(r"-?[0-9]{1,19}")
 # Cedar documentation, "datetime": a date, or a date and time with milliseconds optional and Z or an offset.
-_DATETIME = re.compile(r"\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}:\d{2}(\.\d{3})?(Z|[+-]\d{4}))?")
-_DECIMAL = re.compile(r"-?\d{1,15}\.\d{1,4}")
+# ASCII: to Python `\d` is every digit of Unicode, to Cedar it is not.
+_DATETIME = re.compile(r"\d{4}-\d{2}-\d{2}(T([01]\d|2[0-3]):\d{2}:\d{2}(\.\d{3})?(Z|[+-]\d{2}[0-5]\d))?", re.ASCII)
+_DECIMAL = re.compile(r"-?\d{1,15}\.\d{1,4}", re.ASCII)
 _DECIMAL_LIMIT = 9223372036854775807  # the decimal times 10,000 must fit a signed 64-bit integer
 
 
@@ -75,7 +76,7 @@ def _long(raw: object, source: Source) -> int:
 def _bool(raw: object, source: Source) -> bool:
     if isinstance(raw, bool):
         return raw
-    if raw in {"true", "false"}:
+    if isinstance(raw, str) and raw in {"true", "false"}:
         return raw == "true"
     raise bad_value(source, "`true` or `false`")
 

@@ -118,6 +118,9 @@ class Unavailable(AuthzError):
     """A failure: nobody could decide. Never to be confused with a deny."""
 
     status = 503
+    by_query = False
+    """Is it this query that cannot be decided, whoever asks again? A client that can bring a failure about must
+    not get past a route that fails open: only outages open one."""
 
 
 class KeysUnavailable(Unavailable):
@@ -139,13 +142,17 @@ class AttributesUnavailable(Unavailable):
 
     def __init__(self, reason: Reason = Reason.ATTRIBUTES_UNAVAILABLE, detail: str = "") -> None:
         super().__init__(reason, detail)
+        self.by_query = reason is Reason.CLAIMS_MISMATCH
 
 
 class DecisionUnavailable(Unavailable):
     """The decision point gave no decision (Cedar's third answer, or an engine that failed)."""
 
-    def __init__(self, reason: Reason = Reason.DECISION_UNAVAILABLE, detail: str = "") -> None:
+    def __init__(
+        self, reason: Reason = Reason.DECISION_UNAVAILABLE, detail: str = "", *, by_query: bool = False
+    ) -> None:
         super().__init__(reason, detail)
+        self.by_query = by_query or reason is Reason.FORBID_ERROR
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

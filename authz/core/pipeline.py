@@ -125,16 +125,16 @@ class Authorizer:
 def ended(trail: Trail, error: AuthzError) -> Outcome:
     """The outcome of a stage that could not answer. By type: what is not plainly a denial is a failure."""
     if isinstance(error, Unavailable):
-        return failed(trail, error.reason, status=error.status, detail=error.detail)
+        return failed(trail, error.reason, status=error.status, detail=error.detail, outage=not error.by_query)
     if isinstance(error, RequestRefused | UntrustedPeer | NoRoute | Unauthenticated):
         return Denied(stage=trail.stage, reason=error.reason, status=error.status, detail=error.detail)
     return failed(trail, Reason.INTERNAL, status=500, detail=f"unexpected {type(error).__name__}")
 
 
-def failed(trail: Trail, reason: Reason, *, status: int = 503, detail: str = "") -> Failed:
-    """A failure at the stage reached; let through only where the matched route spells out fail-open."""
+def failed(trail: Trail, reason: Reason, *, status: int = 503, detail: str = "", outage: bool = True) -> Failed:
+    """A failure at the stage reached; an outage is let through where the matched route spells out fail-open."""
     route = trail.route
-    if route is not None and route.fail_open:
+    if route is not None and route.fail_open and outage:
         return Failed(
             stage=trail.stage,
             reason=reason,

@@ -112,6 +112,9 @@ def canonical_scheme(scheme: str) -> str:
 
 def canonical_host(host: str) -> str:
     """Lower case, without port and one trailing dot (ext-auth facts G13)."""
+    # Before it is made lower case: `\u212a` would become the plain letter k, and another host with it.
+    if not host.isascii():
+        raise RequestRefused(Reason.BAD_HOST, "expected a host name in ASCII (RFC 5890: its A-label)")
     name = _PORT.sub("", host.lower())
     if name.endswith(".") and len(name) > 1:
         name = name[:-1]
@@ -221,14 +224,14 @@ def parse_query(query: str) -> Mapping[str, tuple[str, ...]]:
     Raises:
         RequestRefused: `bad_query` where an escape is broken or is not UTF-8.
     """
-    table: dict[str, tuple[str, ...]] = {}
+    table: dict[str, list[str]] = {}
     for part in query.split("&"):
         if not part:
             continue
         name, _, value = part.partition("=")
         key = _decoded_parameter(name)
-        table[key] = (*table.get(key, ()), _decoded_parameter(value))
-    return table
+        table.setdefault(key, []).append(_decoded_parameter(value))
+    return {key: tuple(values) for key, values in table.items()}
 
 
 def _decoded_parameter(raw: str) -> str:

@@ -144,6 +144,8 @@ class _Compiler:
         )
         if not spec.resource_id:
             self._problem("the resource's `id` is empty; give a template such as `{path.id}`")
+        if len({name.lower() for name in spec.headers}) < len(spec.headers):
+            self._problem("a header stands twice in `headers`; names are the same in upper and lower case")
         return route if len(self.problems) == before else None
 
     def _problem(self, text: str) -> None:

@@ -92,7 +92,8 @@ class CedarDecisionPoint:
         errors = tuple(self._error(text) for text in diagnostics.errors) if diagnostics.errors else ()
         if any(_GAVE_UP in error.message for error in errors):
             # Not a policy that errs, but an engine that stopped: a forbid so deep must not be skipped.
-            raise DecisionUnavailable(detail="a policy is nested too deeply for the engine to evaluate it here")
+            text = "a policy is nested too deeply for the engine to evaluate it here"
+            raise DecisionUnavailable(detail=text, by_query=True)
         if errors and self._settings.on_forbid_error == "fail" and any(e.effect is Effect.FORBID for e in errors):
             raise DecisionUnavailable(Reason.FORBID_ERROR, "a forbid could not be evaluated; see `on_forbid_error`")
         if verdict is cedarpy.Decision.Allow:
@@ -159,5 +160,6 @@ class _Same:
 def _no_decision() -> DecisionUnavailable:
     # The engine's text repeats the entities it was given: never logged, never returned (pitfalls, Cedar engine).
     return DecisionUnavailable(
-        detail="the engine gave no decision: the request does not fit the schema, or has a value Cedar does not know"
+        detail="the engine gave no decision: the request does not fit the schema, or has a value Cedar does not know",
+        by_query=True,
     )

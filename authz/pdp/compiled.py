@@ -183,6 +183,9 @@ def _entities(
     except Misfit as error:
         problems.append(Problem(message=f"entities: {error}", file=snapshot.entities_file))
         return {}
+    except ValueError:  # Python's own limit on the digits of a number
+        problems.append(Problem(message="entities: a number has too many digits", file=snapshot.entities_file))
+        return {}
     return read_entities(rows, schema, engine_schema, snapshot.entities_file, problems)
 
 
@@ -216,6 +219,8 @@ def read_entities(
             _checked(row, entity.uid, engine_schema)
         except Misfit as error:
             problems.append(Problem(message=f"entities: {error}", file=file))
+        except RecursionError:
+            problems.append(Problem(message=f"entities: entity {index + 1}: nested too deeply", file=file))
     if not problems:
         _check_whole(rows, file, problems)
     return found

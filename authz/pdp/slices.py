@@ -21,6 +21,10 @@ from authz.pdp.cedar_json import Misfit, entity_to_json, project_record, referen
 
 MAX_ENTITIES = 10_000
 """Entities of one query."""
+LARGE = 64
+"""Entities of a slice beyond which its handles are kept in smaller caches."""
+FEWER = 32
+"""How many times smaller: a handle takes some 200 bytes for each of its entities (measured, cedarpy 4.12)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +50,8 @@ class Slices:
         self._schema = schema
         self._base = lru_cache(maxsize=principals)(self._build_base)
         self._shared = lru_cache(maxsize=handles)(self._build_shared)
+        self._large_base = lru_cache(maxsize=principals // FEWER)(self._build_base)
+        self._large_shared = lru_cache(maxsize=handles // FEWER)(self._build_shared)
 
     def handle(self, query: Query) -> cedarpy.Entities:
         """The engine's handle with all that the query can reach.
@@ -60,7 +66,9 @@ class Slices:
             if name != "token" and not isinstance(value, str | int | Extension):
                 roots += tuple(references(value))
         if len(query.entities) == 1 and not roots:
-            return self._shared(query.entities[0], query.principal, query.action, query.resource)
+            given = query.entities[0]
+            shared = self._shared if len(given.entities) <= LARGE else self._large_shared
+            return shared(given, query.principal, query.action, query.resource)
         return self._built(query.entities, (query.principal, query.action, query.resource, *roots))
 
     def _build_base(self, given: EntitySlice, principal: EntityUid, action: EntityUid) -> _Base:
@@ -70,7 +78,7 @@ class Slices:
     def _build_shared(
         self, given: EntitySlice, principal: EntityUid, action: EntityUid, resource: EntityUid
     ) -> cedarpy.Entities:
-        base = self._base(given, principal, action)
+        base = (self._base if len(given.entities) <= LARGE else self._large_base)(given, principal, action)
         reached = self._reach((given,), (resource,))
         added = [entity for uid, entity in reached.items() if uid not in base.uids]
         if not added:
@@ -97,7 +105,8 @@ class Slices:
                 continue
             found[uid] = entity
             if len(found) > MAX_ENTITIES:
-                raise DecisionUnavailable(detail=f"the query reaches more than {MAX_ENTITIES} entities")
+                text = f"the query reaches more than {MAX_ENTITIES} entities"
+                raise DecisionUnavailable(detail=text, by_query=True)
             open_uids.extend(entity.parents)
             for value in (*entity.attributes.values(), *entity.tags.values()):
                 open_uids.extend(references(value))
@@ -160,4 +169,5 @@ def _parsed(entities: Iterable[Entity]) -> cedarpy.Entities:
 
 def _refused() -> DecisionUnavailable:
     # The engine's own text may hold attribute values.
-    return DecisionUnavailable(detail="the engine refused the query's entities (a cycle of parents, or a bad value)")
+    text = "the engine refused the query's entities (a cycle of parents, or a bad value)"
+    return DecisionUnavailable(detail=text, by_query=True)

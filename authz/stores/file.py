@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import os
+import stat
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ from authz.core.cedar_text import CedarTextError, Statement, scan_statements
 from authz.core.errors import Misconfigured, PoliciesUnavailable, Problem
 from authz.core.mapping import MappingError, parse_uid
 from authz.core.model import Effect, EntityUid, Policy, PolicySnapshot, TemplateLink
+from authz.stores.walk import walk
 
 SCHEMA_FILES = ("schema.cedarschema", "schema.cedarschema.json", "schema.json")
 ENTITIES_FILE = "entities.json"
@@ -71,13 +72,14 @@ class FileStore:
             text = f"`{self.path}` is no folder; `policies.path` names the folder of the policy files"
             raise Misconfigured((Problem(message=text, file=str(self.path)),))
         found: dict[str, tuple[int, int, int]] = {}
-        for folder, folders, files in os.walk(self.path):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            for name in sorted(files):
-                inner = (Path(folder) / name).relative_to(self.path).as_posix()
-                if not name.startswith(".") and (name.endswith(".cedar") or inner in _SPECIAL):
-                    status = (Path(folder) / name).stat()
-                    found[inner] = (status.st_ino, status.st_mtime_ns, status.st_size)
+        for folder, files in walk(self.path, _raise):
+            for path in (folder / name for name in files):
+                inner = path.relative_to(self.path).as_posix()
+                # A link that leads nowhere could be a folder of forbids: better no policy set than part of one.
+                if path.suffix == ".cedar" or inner in _SPECIAL or path.is_symlink():
+                    status = path.stat()
+                    if path.suffix == ".cedar" or inner in _SPECIAL:
+                        found[inner] = (status.st_ino, status.st_mtime_ns, status.st_size)
         return dict(sorted(found.items()))
 
     def _snapshot(self, contents: Mapping[str, str]) -> PolicySnapshot:
@@ -88,6 +90,9 @@ class FileStore:
             if name.endswith(".cedar")
             for pair in _policies(name, text, str(self.path / name), problems)
         ]
+        for name in (name for name, text in contents.items() if name.endswith(".cedar") and not text):
+            text = f"`{name}` is empty, as a write that was cut short leaves it; remove it, or write a comment"
+            problems.append(Problem(message=text, file=str(self.path / name)))
         schemas = [name for name in SCHEMA_FILES if name in contents]
         if len(schemas) > 1:
             text = f"found {' and '.join(f'`{name}`' for name in schemas)}; keep one schema file"
@@ -112,9 +117,16 @@ class FileStore:
 _SPECIAL = frozenset({*SCHEMA_FILES, ENTITIES_FILE, LINKS_FILE})
 
 
+def _raise(error: OSError) -> None:
+    raise error
+
+
 def _read_text(path: Path, name: str) -> str:
     try:
-        if path.stat().st_size > MAX_FILE:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for without end
+            text = "no regular file"
+        elif status.st_size > MAX_FILE:
             text = f"larger than {MAX_FILE} bytes"
         else:
             return path.read_bytes().decode("utf-8")

@@ -16,6 +16,8 @@ from pathlib import Path
 
 from watchfiles import awatch
 
+from authz.stores.walk import walk
+
 POLL = 2.0
 """Seconds between two looks without an event."""
 STEP = 50
@@ -29,9 +31,8 @@ def fingerprint(files: Iterable[Path], folders: Iterable[Path]) -> tuple[Mark, .
     marks = [_mark(path) for path in sorted(set(files))]
     for root in sorted(set(folders)):
         marks.append(_mark(root))
-        for folder, inner, names in os.walk(root):
-            inner[:] = sorted(name for name in inner if not name.startswith("."))
-            marks.extend(_mark(Path(folder) / name) for name in sorted(names) if not name.startswith("."))
+        for folder, names in walk(root, lambda _: None):
+            marks.extend(_mark(folder / name) for name in names)
     return tuple(marks)
 
 

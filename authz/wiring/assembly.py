@@ -63,6 +63,14 @@ class Assembled:
 
 def assemble(file: Path, environment: Mapping[str, str] | None = None) -> Assembled:
     """Reads all files. Slow for large policy sets: call it in a worker thread. Never raises for their content."""
+    try:
+        return _assembled(file, environment)
+    except (ValueError, RecursionError) as error:  # such as a path that no system knows; its words may quote a value
+        text = f"unexpected {type(error).__name__} while the files were read; is a name or a value of an odd form?"
+        return Assembled(assembly=None, problems=(Problem(message=text, file=str(file)),))
+
+
+def _assembled(file: Path, environment: Mapping[str, str] | None) -> Assembled:
     first = load_config(file, environment).config
     mark = fingerprint(*_watched(first)) if first is not None else ()
     # Which files there are is known only now. Read again, so that all that counts was read after the mark.

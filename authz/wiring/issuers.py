@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import ssl
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,7 +85,30 @@ def plan_issuers(config: Config, schema: Schema | None, problems: list[Problem])
                 problem if problem.file else config.problem(("issuers", index), problem.message)
                 for problem in error.problems
             )
+    problems.extend(_same_names(config, plans))
     return tuple(plans)
+
+
+def _same_names(config: Config, plans: Sequence[IssuerPlan]) -> Iterator[Problem]:
+    """Issuers of which one could name the principals of another: by what their settings come to, not as written."""
+    for position, plan in enumerate(plans):
+        place = ("issuers", config.shape.issuers.index(plan.shape), "principal")
+        for other in plans[:position]:
+            mine, theirs = plan.source, other.source
+            if mine.principal_type != theirs.principal_type:
+                continue
+            between = f"`{plan.shape.issuer}` and `{other.shape.issuer}`"
+            if mine.prefix == theirs.prefix:
+                text = f"tokens of {between} would name the same principals; give each its own `principal.prefix`"
+                yield config.problem(place, text)
+            elif _begins(mine, theirs) or _begins(theirs, mine):
+                text = f"an id of one of {between} could be written so that it is one of the other's; prefix both"
+                yield config.problem(place, text, severity="warning")
+
+
+def _begins(one: IdentitySource, other: IdentitySource) -> bool:
+    """Could an id of the issuer `one` begin with the prefix of `other`?"""
+    return other.prefix is not None and (one.prefix is None or other.prefix.startswith(f"{one.prefix}|"))
 
 
 def _wrong(message: str) -> Misconfigured:

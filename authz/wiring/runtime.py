@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 import aiohttp
 
@@ -15,6 +16,7 @@ from authz.authn.anonymous import anonymous_identity
 from authz.authn.jwks import RemoteKeys, StaticKeys
 from authz.authn.jwt import BearerTokens
 from authz.authn.keys import KeySet
+from authz.config.load import Config
 from authz.core.enforce import Disclosure
 from authz.core.errors import Misconfigured, Problem
 from authz.core.pipeline import Authorizer
@@ -27,6 +29,10 @@ from authz.wiring.consistency import anonymous_principals
 from authz.wiring.issuers import IssuerPlan, RemotePlan
 
 _log = logging.getLogger("authz.reload")
+_NEED_A_START = (
+    "listeners", "trusted_proxies", "trusted_hops", "responses.grpc_failure", "limits.connections", "limits.drain",
+    "limits.drain_delay", "record", "log",
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -183,17 +189,22 @@ class Runtime:
             Whether the new state was taken.
         """
         async with self._reloading:
-            assembled = await asyncio.to_thread(assemble, self.assembly.config.file)
-            problems = assembled.problems
-            if assembled.assembly is not None:
-                try:
-                    await self.apply(assembled.assembly)
-                except Misconfigured as error:
-                    problems = error.problems
-                else:
-                    self.freshness.accepted()
-                    _log.info("reload accepted, policy set %s", assembled.assembly.compiled.version)
-                    return True
+            before = self.assembly.config
+            try:
+                assembly = (await asyncio.to_thread(assemble, before.file)).required()
+                await self.apply(assembly)
+            except Misconfigured as error:
+                problems = error.problems
+            except Exception as error:  # noqa: BLE001 - whatever it is, later changes must still be seen
+                problems = (Problem(message=f"unexpected {type(error).__name__} while the files were read"),)
+            else:
+                self.freshness.accepted()
+                _log.info("reload accepted, policy set %s", assembly.compiled.version)
+                for warning in assembly.warnings:
+                    _log.warning("%s", warning)
+                for name in _left_as_they_were(before, assembly.config):
+                    _log.warning("`%s` was changed, and counts from the next start only", name)
+                return True
             self.freshness.rejected()
             for problem in problems:
                 if problem.severity == "error":
@@ -219,6 +230,13 @@ class Runtime:
 def _same_verifier(one: Assembly, other: Assembly) -> bool:
     limits = (one.config.shape.limits, other.config.shape.limits)
     return limits[0] == limits[1] and [p.terms for p in one.issuers] == [p.terms for p in other.issuers]
+
+
+def _left_as_they_were(before: Config, after: Config) -> Iterator[str]:
+    """Settings that a reload does not reach: listeners are open, and their peers' trust is theirs."""
+    for path in _NEED_A_START:
+        if attrgetter(path)(before.shape) != attrgetter(path)(after.shape):
+            yield path
 
 
 def _report(problem: Problem) -> None:

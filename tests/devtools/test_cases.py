@@ -213,12 +213,12 @@ async def test_an_anonymous_route_needs_no_token(tmp_path: Path) -> None:
     assert found.route == "open"
 
 
-async def test_a_failure_that_is_let_through_is_a_failure_with_status_200(tmp_path: Path) -> None:
+async def test_claims_that_do_not_fit_are_a_failure_that_no_route_lets_through(tmp_path: Path) -> None:
     text = file_of(
         case(
             request="{method: PUT, url: /items/cup}",
             token="{sub: alice, level: high}",
-            expect="{outcome: failed, status: 200, reason: claims_mismatch}",
+            expect="{outcome: failed, status: 503, reason: claims_mismatch}",
         )
     )
     assert (await result(tmp_path, text)).differences == ()

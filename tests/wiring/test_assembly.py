@@ -71,7 +71,7 @@ def test_problems_of_routes_and_policies_are_told_together(app):
 
 def test_no_schema_no_routes_no_policies_are_warned_of(app):
     app.write("routes.yaml", "[]")
-    app.write("policies/all.cedar", "")
+    app.write("policies/all.cedar", "// none yet\n")
     (app.folder / "policies/schema.cedarschema").unlink()
     app.edit("authz.yaml", "    groups", "    principal: {type: A::User}\n    groups")
     assembly, lines = told(app)
