@@ -144,7 +144,7 @@ class Redactor:
         # What comes again and again is made once; resources do not, so they are not kept.
         self._uid = lru_cache(maxsize=KEPT)(_uid)
         self._ids = lru_cache(maxsize=KEPT)(_ids)
-        self._moment = (0, "1970-01-01T00:00:00.000Z")
+        self._moment = (0, "1970-01-01T00:00:00")
 
     def line(self, record: Record) -> Line:
         """What may be written of `record`.
@@ -222,14 +222,13 @@ class Redactor:
 
     def timestamp(self, seconds: float) -> str:
         """Seconds since the epoch as RFC 3339, UTC, milliseconds."""
-        milliseconds = int(seconds * 1000 + 0.5)
-        # Many checks begin within one millisecond. One tuple, read and replaced whole: threads may share a redactor.
+        second, rest = divmod(int(seconds * 1000 + 0.5), 1000)
+        # Many checks begin within one second. One tuple, read and replaced whole: threads may share a redactor.
         known, text = self._moment
-        if known != milliseconds:
-            second, rest = divmod(milliseconds, 1000)
-            text = f"{datetime.fromtimestamp(second, UTC).isoformat(timespec='seconds')[:19]}.{rest:03d}Z"
-            self._moment = (milliseconds, text)
-        return text
+        if known != second:
+            text = datetime.fromtimestamp(second, UTC).isoformat(timespec="seconds")[:19]
+            self._moment = (second, text)
+        return f"{text}.{rest:03d}Z"
 
 
 def _uid(uid: EntityUid) -> str:

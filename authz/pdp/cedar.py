@@ -6,7 +6,6 @@ skipped (Cedar documentation, "Authorization"). The engine's third answer, `NoDe
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import cedarpy
 
 from authz.core.errors import AttributesUnavailable, DecisionUnavailable, PoliciesUnavailable, Reason
 from authz.core.model import Decision, Effect, EntityUid, PolicyError, Query, Value, Verdict
-from authz.pdp.cedar_json import Misfit, project, to_json
+from authz.pdp.cedar_json import Misfit, members_text, project, to_text
 from authz.pdp.compiled import CompiledPolicies
 from authz.pdp.slices import Slices
 
@@ -116,30 +115,24 @@ class CedarDecisionPoint:
     def _context(self, query: Query) -> str:
         token = query.context.get("token")
         if token is None:
-            return json.dumps({name: to_json(value) for name, value in query.context.items()})
-        rest = {name: to_json(value) for name, value in query.context.items() if name != "token"}
-        head = json.dumps(rest)[:-1]
+            return f"{{{members_text(query.context)}}}"
+        rest = members_text({name: value for name, value in query.context.items() if name != "token"})
         text = self._token_text(_Same(token), query.action)
-        if text is None:
-            return head + "}"
-        return f'{head}{"," if rest else ""}"token":{text}}}'
+        return f"{{{rest}{',' if rest and text else ''}{text}}}"
 
-    def _build_token_text(self, token: _Same, action: EntityUid) -> str | None:
-        """`context.token` as the schema declares it for the action; None where it declares none."""
-        return self._projected_token(token.value, action)
-
-    def _projected_token(self, token: Value, action: EntityUid) -> str | None:
-        schema = self._compiled.schema
-        if schema is None:
-            return json.dumps(to_json(token))
-        declaration = schema.actions.get((action.type, action.id))
-        declared = declaration.context.attributes.get("token") if declaration is not None else None
-        if declared is None:
-            return None
-        try:
-            return json.dumps(to_json(project(token, declared.type, "context.token")))
-        except Misfit as error:
-            raise AttributesUnavailable(Reason.CLAIMS_MISMATCH, str(error)) from None
+    def _build_token_text(self, same: _Same, action: EntityUid) -> str:
+        """The member `token` of the context, as the schema declares it for the action; empty where it declares none."""
+        token, schema = same.value, self._compiled.schema
+        if schema is not None:
+            declaration = schema.actions.get((action.type, action.id))
+            declared = declaration.context.attributes.get("token") if declaration is not None else None
+            if declared is None:
+                return ""
+            try:
+                token = project(token, declared.type, "context.token")
+            except Misfit as error:
+                raise AttributesUnavailable(Reason.CLAIMS_MISMATCH, str(error)) from None
+        return f'"token":{to_text(token)}'
 
 
 class _Same:

@@ -8,6 +8,7 @@ type asks for them (Cedar documentation, "Entities and context JSON format").
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from json.encoder import encode_basestring_ascii
 from typing import Any
 
 from authz.core.cedar_schema import (
@@ -45,6 +46,30 @@ def to_json(value: Value) -> Json:
     if isinstance(value, tuple):
         return [to_json(member) for member in value]
     return {name: to_json(member) for name, member in value.items()}
+
+
+def to_text(value: Value) -> str:
+    """`to_json` as JSON text, in one pass: on the way of each decision, where `json.dumps` costs three times as much."""
+    if isinstance(value, str):
+        return encode_basestring_ascii(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, EntityUid):
+        kind, name = encode_basestring_ascii(value.type), encode_basestring_ascii(value.id)
+        return f'{{"__entity":{{"type":{kind},"id":{name}}}}}'
+    if isinstance(value, Extension):
+        function, argument = encode_basestring_ascii(value.function), encode_basestring_ascii(value.argument)
+        return f'{{"__extn":{{"fn":{function},"arg":{argument}}}}}'
+    if isinstance(value, tuple):
+        return f"[{','.join([to_text(member) for member in value])}]"
+    return f"{{{members_text(value)}}}"
+
+
+def members_text(record: Mapping[str, Value]) -> str:
+    """The members of a record as JSON text, without its braces."""
+    return ",".join([f"{encode_basestring_ascii(name)}:{to_text(member)}" for name, member in record.items()])
 
 
 def uid_to_json(uid: EntityUid) -> dict[str, str]:

@@ -404,3 +404,24 @@ def test_core_values_may_be_any_mapping():
     assert to_json(MappingProxyType({"a": (1, EntityUid("T", "x"))})) == {
         "a": [1, {"__entity": {"type": "T", "id": "x"}}]
     }
+
+
+names = st.text(max_size=6)
+cedar_values = st.recursive(
+    st.one_of(
+        st.text(max_size=10),
+        st.booleans(),
+        st.integers(-(2**63), 2**63 - 1),
+        st.builds(EntityUid, names, names),
+        st.builds(Extension, names, names),
+    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=3).map(tuple), st.dictionaries(names, inner, max_size=3)),
+    max_leaves=8,
+)
+
+
+@given(cedar_values)
+def test_the_fast_text_is_the_json_of_the_value(value):
+    from authz.pdp.cedar_json import to_json, to_text
+
+    assert json.loads(to_text(value)) == json.loads(json.dumps(to_json(value)))
