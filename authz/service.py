@@ -41,10 +41,13 @@ class _TimedTrail(Trail):
 
     def timings(self, end: float) -> tuple[tuple[str, float], ...]:
         """(stage, seconds) in order."""
-        marks = self.marks
-        ends = [at for _, at in marks[1:]]
-        ends.append(end)
-        return tuple((stage.value, until - at) for (stage, at), until in zip(marks, ends, strict=True))
+        found: list[tuple[str, float]] = []
+        stage, begun = self.marks[0]
+        for following, at in self.marks[1:]:
+            found.append((stage, at - begun))
+            stage, begun = following, at
+        found.append((stage, end - begun))
+        return tuple(found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import platform
+import shutil
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,7 +17,7 @@ from pathlib import Path
 from bench import behind_envoy, idle, in_process, load, procfs, profile
 from bench.bare import loop_factory
 from bench.rows import Row, dump, merged, read, tables
-from bench.workload import WORK, Workload, workload, write
+from bench.workload import Workload, workload, write
 from tests.proxies.harness import ToolMissing, tool
 
 HERE = Path(__file__).resolve().parent
@@ -37,9 +39,7 @@ class Plan:
 
 
 async def _behind_envoy(plan: Plan) -> list[Row]:
-    runs = await behind_envoy.measure(
-        plan.made, plan.work, runs=plan.runs, duration=plan.duration, say=plan.say
-    )
+    runs = await behind_envoy.measure(plan.made, plan.work, runs=plan.runs, duration=plan.duration, say=plan.say)
     return behind_envoy.rows(runs)
 
 
@@ -98,28 +98,31 @@ def main(argv: Sequence[str]) -> int:
     if load.wrk() is None:
         print(f"bench: {load.INSTALL}", file=sys.stderr)
     try:
-        with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            runner.run(_profile(options) if options.what == "profile" else _run(options))
+        with _plan(options) as plan, asyncio.Runner(loop_factory=loop_factory()) as runner:
+            runner.run(_profile(options, plan) if options.what == "profile" else _run(options, plan))
     except (in_process.WrongAnswer, load.LoadFailed) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def _plan(options: argparse.Namespace) -> Plan:
+@contextmanager
+def _plan(options: argparse.Namespace) -> Iterator[Plan]:
     made = workload()
-    return Plan(made=made, work=write(made), runs=options.runs, duration=options.duration)
+    work = write(made)
+    try:
+        yield Plan(made=made, work=work, runs=options.runs, duration=options.duration)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
-async def _profile(options: argparse.Namespace) -> None:
-    plan = _plan(options)
+async def _profile(options: argparse.Namespace, plan: Plan) -> None:
     found = await profile.profile(plan.made, plan.work, door=options.door, duration=options.duration)
     print(profile.told(found, options.top))
 
 
-async def _run(options: argparse.Namespace) -> None:
+async def _run(options: argparse.Namespace, plan: Plan) -> None:
     begun = time.monotonic()
-    plan = _plan(options)
     rows: list[Row] = []
     for name in options.only or BENCHES:
         plan.say(f"{name} …")

@@ -1,17 +1,23 @@
-"""The bare hosts: what an authorizer costs that decides nothing. `python -m bench.bare http|grpc PORT`.
+"""The bare hosts: what an authorizer costs that decides nothing. `python -m bench.bare http|engine|grpc PORT FILE`.
 
 Each runs on the event loop that `authz serve` takes (uvloop where it is installed), reads nothing of a question
 and answers every one with the same allow. `http` is an aiohttp handler as anybody would write it: an
 `Application` with one catch-all route that returns a `Response`. `grpc` is a generic `grpc.aio` handler from bytes
-to bytes: no message is decoded, the reply is a constant.
+to bytes: no message is decoded, the reply is a constant. `engine` is `http` with one bare
+`cedarpy.is_authorized` a request, all handles ready: what the engine alone costs under the same load, where it
+shares cores and caches with a proxy. It times each call by the thread's own clock and writes the median to FILE.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import signal
+import statistics
 import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 HOST = "127.0.0.1"
 # A `CheckResponse` with the status 0 and an empty `ok_response` (external_auth.proto, fields 1 and 3).
@@ -27,10 +33,33 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def http(port: int) -> None:
+async def http(port: int, _: Path) -> None:
+    await _serve_http(port, lambda: None)
+
+
+async def engine(port: int, told: Path) -> None:
+    from bench.in_process import bare_calls
+    from bench.workload import workload
+
+    calls = itertools.cycle(bare_calls(workload()))
+    times: list[int] = []
+    now = time.thread_time_ns
+
+    def decide() -> None:
+        call = next(calls)
+        begun = now()
+        call()
+        times.append(now() - begun)
+
+    await _serve_http(port, decide)
+    told.write_text(str(statistics.median(times) / 1000), encoding="utf-8")
+
+
+async def _serve_http(port: int, work: Callable[[], None]) -> None:
     from aiohttp import web
 
     async def handler(request: web.Request) -> web.Response:
+        work()
         return web.Response()
 
     app = web.Application()
@@ -42,7 +71,7 @@ async def http(port: int) -> None:
     await runner.cleanup()
 
 
-async def grpc(port: int) -> None:
+async def grpc(port: int, _: Path) -> None:
     import grpc as grpcio
     import grpc.aio
 
@@ -66,10 +95,10 @@ async def _stopped() -> None:
     await stop.wait()
 
 
-def main(kind: str, port: int) -> None:
+def main(kind: str, port: int, told: Path) -> None:
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run({"http": http, "grpc": grpc}[kind](port))
+        runner.run({"http": http, "engine": engine, "grpc": grpc}[kind](port, told))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))

@@ -249,7 +249,6 @@ async def _shell(checked: Authorizer, asked: Sequence[Request]) -> tuple[Sequenc
     service = Service(authorizer=checked, sinks=(sink,))
     service_times, check_times = [], []
 
-
     async def check(request: Request) -> None:
         begun = _now()
         await checked.check(request, Trail())

@@ -50,7 +50,10 @@ async def _sampled(made: Workload, work: Path, load: Generator, door: Door, dura
     if spy is None:
         return None
     with Folder() as mine, Folder() as other:
-        async with (AuthzGrpc if door == "grpc" else AuthzHttp)(mine, work) as server, BenchEnvoy(other, server) as envoy:
+        async with (
+            (AuthzGrpc if door == "grpc" else AuthzHttp)(mine, work) as server,
+            BenchEnvoy(other, server) as envoy,
+        ):
             await check_answers(envoy, server, made, made.asks[:8])
             await load.run(envoy.port, WARM)
             stacks = mine / "stacks.txt"
@@ -106,7 +109,9 @@ def from_stats(file: Path) -> Profile:
         own[label] += self_seconds
         whole[label] += seconds
     total = sum(own.values()) or 1
-    return Profile(source="cProfile (functions called often look dearer)", own=_shares(own, total), whole=_shares(whole, total))
+    return Profile(
+        source="cProfile (functions called often look dearer)", own=_shares(own, total), whole=_shares(whole, total)
+    )
 
 
 def _shares(counts: Mapping[str, float], total: float) -> dict[str, float]:

@@ -67,7 +67,27 @@ class BareHttp(Authorizer):
     name = "aiohttp"
 
     def command(self) -> Sequence[str]:
-        return [sys.executable, "-m", "bench.bare", self.door, str(self.port)]
+        return [sys.executable, "-m", "bench.bare", self.kind, str(self.port), str(self.told)]
+
+    @property
+    def kind(self) -> str:
+        """What `bench.bare` runs."""
+        return self.door
+
+    @property
+    def told(self) -> Path:
+        """Where it writes what it measured, when it ends."""
+        return self.folder / "told"
+
+
+class BareEngine(BareHttp):
+    """The trivial aiohttp handler with one bare `cedarpy.is_authorized` a request, see `bench.bare`."""
+
+    name = "engine"
+
+    @property
+    def kind(self) -> str:
+        return "engine"
 
 
 class BareGrpc(BareHttp):

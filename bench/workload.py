@@ -7,6 +7,7 @@ must be answered is not asked of authz: `cedarpy` says it, called directly.
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import time
@@ -215,9 +216,7 @@ def cedar_entities(user: User, entities: Sequence[Json]) -> cedarpy.Entities:
     return cedarpy.Entities.from_json_str(json.dumps([*others, principal, *actions]))
 
 
-def _round(
-    described: Description, users: Sequence[User], entities: Sequence[Json], drawn: random.Random
-) -> list[Ask]:
+def _round(described: Description, users: Sequence[User], entities: Sequence[Json], drawn: random.Random) -> list[Ask]:
     policies = policy_set()
     handles = [cedar_entities(user, entities) for user in users]
     denied = round(described.requests * described.denied)
@@ -260,8 +259,12 @@ def _draw(kind: str, described: Description, users: Sequence[User], drawn: rando
 # --- files -------------------------------------------------------------------------------------------------
 
 
-def write(made: Workload, folder: Path = WORK) -> Path:
-    """Writes the policy store and the key set; the folder that holds them."""
+def write(made: Workload, below: Path = WORK) -> Path:
+    """Writes the policy store and the key set into a folder of this process; the folder that holds them.
+
+    Two benchmarks at once would otherwise take each other's keys.
+    """
+    folder = below / str(os.getpid())
     shutil.rmtree(folder, ignore_errors=True)
     store = folder / "policies"
     store.mkdir(parents=True)

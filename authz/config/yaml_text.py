@@ -60,10 +60,12 @@ def read_document(path: Path, environment: Mapping[str, str] | None = None) -> D
     """A file's content. What is wrong with it is in `problems`; nothing is raised."""
     document = Document(file=str(path))
     try:
-        if path.stat().st_size > MAX_TEXT:
+        with path.open("rb") as stream:
+            data = stream.read(MAX_TEXT + 1)
+        if len(data) > MAX_TEXT:
             document.problem((), f"the file is larger than {MAX_TEXT} bytes")
             return document
-        text = path.read_bytes().decode("utf-8-sig")
+        text = data.decode("utf-8-sig")
     except OSError as error:
         document.problem((), f"the file cannot be read: {error.strerror}")
         return document

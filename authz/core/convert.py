@@ -20,6 +20,8 @@ KINDS: tuple[str, ...] = get_args(Kind)
 
 MAX_VALUE = 2048
 """Characters of one mapped value."""
+MAX_ADDRESS = 64
+"""Characters of an address or range; so that what is kept of them stays small."""
 MAX_SET = 256
 """Members of one mapped set."""
 _LONG = re.compile(r"-?[0-9]{1,19}")
@@ -82,7 +84,8 @@ def _bool(raw: object, source: Source) -> bool:
 
 
 def _ip(raw: object, source: Source) -> Extension:
-    address = _canonical_ip(_string(raw, source))
+    text = _string(raw, source)
+    address = _canonical_ip(text) if len(text) <= MAX_ADDRESS else None
     if address is None:
         raise bad_value(source, "an IP address or range, IPv4 written as such, without a zone")
     return address

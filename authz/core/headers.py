@@ -12,12 +12,15 @@ class Headers:
     (CVE-2025-64484 and its like).
     """
 
-    __slots__ = ("_fields",)
+    __slots__ = ("_fields", "aliases")
 
     def __init__(self, fields: Iterable[tuple[str, str]] = ()) -> None:
         table: dict[str, list[str]] = {}
+        self.aliases: frozenset[str] = frozenset()
+        """What the names left out are to whoever takes an underscore for a hyphen."""
         for name, value in fields:
             if "_" in name:
+                self.aliases |= {name.lower().replace("_", "-")}
                 continue
             key = name.lower()
             if key in table:

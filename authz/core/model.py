@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum, StrEnum
+from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
 from authz.core.errors import Reason
@@ -21,6 +21,8 @@ class EntityUid(NamedTuple):
     id: str
 
     def __str__(self) -> str:
+        if self.id.isprintable() and '"' not in self.id and "\\" not in self.id:  # nearly always, and it is logged
+            return f'{self.type}::"{self.id}"'
         escaped = self.id.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r")
         return f'{self.type}::"{escaped}"'
 
@@ -190,7 +192,7 @@ class Decision:
     """Seconds since the policy set was known to be current."""
 
 
-class Stage(Enum):
+class Stage(StrEnum):
     """The five stages of a check, in order; the values are the names in metrics and records."""
 
     ROUTE = "route"

@@ -71,6 +71,8 @@ class Authorizer:
                 raise UntrustedPeer("the caller is not a trusted proxy; see `trusted_proxies`")
             route, parameters = self.routes.match(request)
             trail.route = route
+            if request.headers.aliases:
+                route.check_aliases(request.headers)
 
             trail.enter(Stage.AUTHENTICATE)
             identity = trail.identity = await self._authenticate(route, request)
@@ -96,7 +98,8 @@ class Authorizer:
             return ended(trail, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is not an allow
             trail.error = error
-            return failed(trail, Reason.INTERNAL, status=500, detail=f"unexpected {type(error).__name__}")
+            # No outage: an input that meets a fault of ours must not be let through for it.
+            return failed(trail, Reason.INTERNAL, status=500, detail=f"unexpected {type(error).__name__}", outage=False)
 
     async def _authenticate(self, route: Route, request: Request) -> Identity:
         for authenticator in self.authenticators:
@@ -128,7 +131,7 @@ def ended(trail: Trail, error: AuthzError) -> Outcome:
         return failed(trail, error.reason, status=error.status, detail=error.detail, outage=not error.by_query)
     if isinstance(error, RequestRefused | UntrustedPeer | NoRoute | Unauthenticated):
         return Denied(stage=trail.stage, reason=error.reason, status=error.status, detail=error.detail)
-    return failed(trail, Reason.INTERNAL, status=500, detail=f"unexpected {type(error).__name__}")
+    return failed(trail, Reason.INTERNAL, status=500, detail=f"unexpected {type(error).__name__}", outage=False)
 
 
 def failed(trail: Trail, reason: Reason, *, status: int = 503, detail: str = "", outage: bool = True) -> Failed:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 from urllib.parse import quote, unquote_to_bytes
 
@@ -31,6 +32,10 @@ SINGLE_HEADERS = frozenset({"authorization", "host", "content-type", "content-le
 MAX_TARGET = 8192
 """Characters of path and query together; the usual limit of proxies."""
 MAX_HEADER_BYTES = 65536
+MAX_NAME = 253
+"""Characters of a host name; RFC 1035, 2.3.4."""
+MAX_HOST = 260
+"""Characters of a host with its trailing dot and port."""
 MAX_HEADERS = 128
 
 Empty = Literal["refuse", "merge"]
@@ -111,16 +116,26 @@ def canonical_scheme(scheme: str) -> str:
 
 
 def canonical_host(host: str) -> str:
-    """Lower case, without port and one trailing dot (ext-auth facts G13)."""
-    # Before it is made lower case: `\u212a` would become the plain letter k, and another host with it.
-    if not host.isascii():
-        raise RequestRefused(Reason.BAD_HOST, "expected a host name in ASCII (RFC 5890: its A-label)")
+    """Lower case, without port and one trailing dot (ext-auth facts G13).
+
+    Raises:
+        RequestRefused: `bad_host`.
+    """
+    name = _host_name(host) if len(host) <= MAX_HOST else None
+    if name is None:
+        raise RequestRefused(Reason.BAD_HOST, "expected one host name or address, with or without a port")
+    return name
+
+
+@lru_cache(maxsize=1024)
+def _host_name(host: str) -> str | None:
+    """A service has few names, and each request tells one."""
+    if not host.isascii():  # U+212A, made lower case, is the plain letter k, and the host another one
+        return None
     name = _PORT.sub("", host.lower())
     if name.endswith(".") and len(name) > 1:
         name = name[:-1]
-    if len(name) > 253 or _HOST.fullmatch(name) is None:
-        raise RequestRefused(Reason.BAD_HOST, "expected one host name or address, with or without a port")
-    return name
+    return name if len(name) <= MAX_NAME and _HOST.fullmatch(name) is not None else None
 
 
 def canonical_path(raw: str, rules: PathRules = STRICT) -> CanonicalPath:

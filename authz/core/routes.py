@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from authz.core.convert import Kind, convert
 from authz.core.errors import NoRoute, Reason, RequestRefused
+from authz.core.headers import Headers
 from authz.core.lookup import Lookup, Source, bad_value
 from authz.core.mapping import Template
 from authz.core.model import (
@@ -73,6 +74,16 @@ class Route:
     fail_open: bool
     file: str = ""
     line: int | None = None
+
+    def check_aliases(self, headers: Headers) -> None:
+        """Refuses `X_Auth_User` where `x-auth-user` is an identity header: to CGI-style upstreams they are one.
+
+        Raises:
+            RequestRefused: `bad_header`.
+        """
+        ours = {*self.foreign_headers, *(name for name, _ in self.headers)}
+        if ours & headers.aliases:
+            raise RequestRefused(Reason.BAD_HEADER, "a header is an identity header, but for its underscores")
 
     def query(self, lookup: Lookup) -> Query:
         """Cedar's question for a request and an identity.

@@ -52,7 +52,7 @@ class CedarDecisionPoint:
         self._compiled = compiled
         self._settings = settings
         self._age = age
-        self._slices = Slices(compiled.entities, compiled.schema)
+        self._slices = Slices(compiled.entities, compiled.schema, named=compiled.named)
         self._token_text = lru_cache(maxsize=4096)(self._build_token_text)
         self._engine_schema = compiled.engine_schema if settings.validate_requests else None
 

@@ -49,7 +49,7 @@ def to_json(value: Value) -> Json:
 
 
 def to_text(value: Value) -> str:
-    """`to_json` as JSON text, in one pass: on the way of each decision, where `json.dumps` costs three times as much."""
+    """`to_json` as JSON text, in one pass: each decision needs it, and `json.dumps` costs three times as much."""
     if isinstance(value, str):
         return encode_basestring_ascii(value)
     if isinstance(value, bool):

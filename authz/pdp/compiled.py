@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import cedarpy
 
+from authz.core.cedar_literals import entity_literals
 from authz.core.cedar_schema import CedarSchemaError, Schema, load_schema
 from authz.core.errors import Misconfigured, Problem
 from authz.core.model import Effect, Entity, EntityUid, Policy, PolicySnapshot, TemplateLink
@@ -36,6 +37,8 @@ class CompiledPolicies:
     schema: Schema | None
     engine_schema: cedarpy.Schema | None
     entities: Mapping[EntityUid, Entity]
+    named: frozenset[EntityUid]
+    """Entities that policies name in their conditions."""
     snapshot: PolicySnapshot
 
 
@@ -75,6 +78,7 @@ def compile_snapshot(snapshot: PolicySnapshot) -> CompiledPolicies:
         schema=schema,
         engine_schema=engine_schema,
         entities=entities,
+        named=frozenset(uid for policy in usable for uid in entity_literals(policy.text)),
         snapshot=snapshot,
     )
 

@@ -1,8 +1,9 @@
 """Which entities one query needs, as engine handles that are shared between queries.
 
 The store's own entities may be many; a query gets those that can be reached from its principal, action,
-resource and context, through parents and attributes. A handle for (principal, action) is built once for each
-verified token, one for each resource on top of it is kept for the next time. Both caches are bounded.
+resource and context, and from what policies name in their conditions, through parents and attributes. A handle
+for (principal, action) is built once for each verified token, one for each resource on top of it is kept for the
+next time. The caches are bounded.
 """
 
 from __future__ import annotations
@@ -43,11 +44,14 @@ class Slices:
         stored: Mapping[EntityUid, Entity],
         schema: Schema | None,
         *,
+        named: Iterable[EntityUid] = (),
         principals: int = 4096,
         handles: int = 8192,
     ) -> None:
         self._stored = stored
         self._schema = schema
+        # Entities that policies name in their conditions: every query needs them, whatever it is about.
+        self._named = tuple(uid for uid in named if self._entity(uid, {}) is not None)
         self._base = lru_cache(maxsize=principals)(self._build_base)
         self._shared = lru_cache(maxsize=handles)(self._build_shared)
         self._large_base = lru_cache(maxsize=principals // FEWER)(self._build_base)
@@ -72,7 +76,7 @@ class Slices:
         return self._built(query.entities, (query.principal, query.action, query.resource, *roots))
 
     def _build_base(self, given: EntitySlice, principal: EntityUid, action: EntityUid) -> _Base:
-        reached = self._reach((given,), (principal, action))
+        reached = self._reach((given,), (principal, action, *self._named))
         return _Base(_parsed(reached.values()), frozenset(reached))
 
     def _build_shared(
@@ -89,7 +93,7 @@ class Slices:
             raise _refused() from error
 
     def _built(self, given: tuple[EntitySlice, ...], roots: Iterable[EntityUid]) -> cedarpy.Entities:
-        return _parsed(self._reach(given, roots).values())
+        return _parsed(self._reach(given, (*roots, *self._named)).values())
 
     def _reach(self, given: tuple[EntitySlice, ...], roots: Iterable[EntityUid]) -> dict[EntityUid, Entity]:
         """Every entity that can be reached from the roots, each united over its sources."""

@@ -62,8 +62,9 @@ class FileStore:
         """The schema's text alone, if there is one that can be read: for findings beside those of `read`."""
         for name in SCHEMA_FILES:
             try:
-                return (self.path / name).read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError):
+                if text := _read_text(self.path / name, name):
+                    return text
+            except Misconfigured:
                 continue
         return None
 

@@ -49,6 +49,8 @@ class Assembled:
 
     assembly: Assembly | None
     problems: tuple[Problem, ...]
+    watched: tuple[list[Path], list[Path]] = field(default_factory=lambda: ([], []))
+    """Files and folders whose change may mend it, as far as they are known."""
 
     def required(self) -> Assembly:
         """The assembly.
@@ -93,7 +95,7 @@ def _assembled(file: Path, environment: Mapping[str, str] | None) -> Assembled:
     if compiled is not None and not compiled.snapshot.policies:
         problems.append(Problem(message="there are no policies: every request is denied", severity="warning"))
     if compiled is None or any(problem.severity == "error" for problem in problems):
-        return Assembled(assembly=None, problems=_once(problems))
+        return Assembled(assembly=None, problems=_once(problems), watched=_watched(config))
     assembly = Assembly(
         config=config,
         routes=routes,
@@ -103,7 +105,7 @@ def _assembled(file: Path, environment: Mapping[str, str] | None) -> Assembled:
         warnings=_once(problems),
         mark=mark,
     )
-    return Assembled(assembly=assembly, problems=_once(problems))
+    return Assembled(assembly=assembly, problems=_once(problems), watched=assembly.watched)
 
 
 def _watched(config: Config) -> tuple[list[Path], list[Path]]:

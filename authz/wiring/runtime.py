@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from operator import attrgetter
+from pathlib import Path
 
 import aiohttp
 
@@ -68,6 +69,8 @@ class Runtime:
         self._remote: dict[RemotePlan, RemoteKeys] = {}
         self._reloading = asyncio.Lock()
         self._assembly: Assembly | None = None
+        self._read: tuple[list[Path], list[Path]] = ([], [])
+        """Files and folders that the last reload read."""
         self._tokens: BearerTokens | None = None
         self._service: Service | None = None
         self.on_apply: list[Callable[[Assembly], None]] = []
@@ -191,7 +194,9 @@ class Runtime:
         async with self._reloading:
             before = self.assembly.config
             try:
-                assembly = (await asyncio.to_thread(assemble, before.file)).required()
+                assembled = await asyncio.to_thread(assemble, before.file)
+                self._read = assembled.watched
+                assembly = assembled.required()
                 await self.apply(assembly)
             except Misconfigured as error:
                 problems = error.problems
@@ -214,11 +219,16 @@ class Runtime:
     async def watch(self) -> None:
         """Reloads on each change of a watched file, until cancelled."""
         while True:
-            files, folders = watched = self.assembly.watched
+            files, folders = watched = self._watched()
             async for _ in watch(files, folders, since=self.assembly.mark):
                 await self.reload()
-                if self.assembly.watched != watched:
+                if self._watched() != watched:
                     break  # a new set of files: listen to those
+
+    def _watched(self) -> tuple[list[Path], list[Path]]:
+        """The files that decide, and those of a state that was rejected: whoever mends these expects it to count."""
+        files, folders = self.assembly.watched
+        return sorted({*files, *self._read[0]}), sorted({*folders, *self._read[1]})
 
     async def close(self) -> None:
         """Stops the key sets."""

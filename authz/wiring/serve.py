@@ -34,6 +34,8 @@ def serve(file: Path) -> int:
         Misconfigured: what is configured cannot be run; every problem. Nothing listens then.
     """
     begun = time.perf_counter()
+    # Until there is something to read anew a hang-up would end the process.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     assembly = assemble(file).required()
     configure(level=assembly.config.shape.log.level, form=assembly.config.shape.log.format)
     _check_listeners(assembly.config)
@@ -101,6 +103,8 @@ def _on_signals(stop: asyncio.Event, runtime: Runtime, sinks: Sinks) -> None:
 
     def reload() -> None:
         sinks.reopen()
+        if len(tasks) > 1:
+            return  # one reads, the other waits, and will read all there is by then
         task = loop.create_task(runtime.reload())
         tasks.add(task)
         task.add_done_callback(tasks.discard)

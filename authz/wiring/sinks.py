@@ -9,8 +9,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from authz.config.load import Config
+from authz.core.errors import Misconfigured
 from authz.core.ports import RecordSink
 from authz.observe.audit import JsonLines
 from authz.observe.metrics import Metrics, PolicySetReading, Readings, TokenCacheReading
@@ -44,12 +46,23 @@ def json_lines(config: Config) -> JsonLines:
     shape = config.shape.record
     target: int | Path
     if shape.output in {"stdout", "stderr"}:
-        target = (sys.stdout if shape.output == "stdout" else sys.stderr).fileno()
+        target = _descriptor(config, sys.stdout if shape.output == "stdout" else sys.stderr)
     else:
         target = config.path(shape.output)
     key = shape.hash_key.encode() if shape.hash_key is not None else secrets.token_bytes(32)
     redaction = Redaction(show=frozenset(shape.show), principal=PrincipalForm(shape.principal), principal_key=key)
     return JsonLines(target, redaction=redaction, limit=shape.queue, report=_report)
+
+
+def _descriptor(config: Config, stream: TextIO | None) -> int:
+    # Not simply 1 or 2: where the stream is closed, the next file that is opened has its number.
+    try:
+        if stream is not None:
+            return stream.fileno()
+    except (OSError, ValueError):
+        pass
+    message = f"`{config.shape.record.output}` is closed, or no file of this process; name a file, or `none`"
+    raise Misconfigured((config.problem(("record", "output"), message),))
 
 
 def _report(message: str) -> None:

@@ -65,9 +65,21 @@ async def test_claims_that_do_not_fit_the_schema_do_not_open_a_route(app):
 async def test_a_forbid_that_errs_does_not_open_a_route(app):
     app.write("routes.yaml", ROUTES + "  fail_open: true\n")
     app.edit("authz.yaml", "policies: {path: policies}", "policies: {path: policies, on_forbid_error: fail}")
-    app.write("policies/all.cedar", POLICIES + "forbid(principal, action, resource) when { 9223372036854775807 + 1 > 0 };")
+    app.write(
+        "policies/all.cedar", POLICIES + "forbid(principal, action, resource) when { 9223372036854775807 + 1 > 0 };"
+    )
     found = await outcome(app, "/d/1")
     assert (found.reason, found.let_through) == (Reason.FORBID_ERROR, False)
+
+
+async def test_a_fault_of_ours_does_not_open_a_route(app, monkeypatch):
+    def faulty(*_):
+        raise ZeroDivisionError
+
+    app.write("routes.yaml", ROUTES + "  fail_open: true\n")
+    monkeypatch.setattr("authz.pdp.slices.Slices.handle", faulty)
+    found = await outcome(app, "/d/1")
+    assert (found.reason, found.let_through) == (Reason.INTERNAL, False)
 
 
 def test_what_a_query_brings_about_is_told_apart_from_an_outage():

@@ -67,7 +67,7 @@ async def test_a_reload_that_ends_unexpectedly_does_not_end_the_watch(app, monke
 
 
 async def rejected_twice(az):
-    return az._runtime.freshness.reloads["rejected"] >= 2  # noqa: SLF001 - metrics need a server
+    return az._runtime.freshness.reloads["rejected"] >= 2
 
 
 async def is_reason(az, app, expected):
@@ -84,7 +84,7 @@ async def test_a_revoked_subject_stays_out_after_a_file_was_broken_for_a_while(a
 
 
 async def rejected_once(az):
-    return az._runtime.freshness.reloads["rejected"] >= 1  # noqa: SLF001
+    return az._runtime.freshness.reloads["rejected"] >= 1
 
 
 def test_policies_in_a_linked_folder_count(app):
@@ -132,7 +132,7 @@ def test_a_pipe_among_the_policies_is_not_waited_for(app):
 
 def test_a_file_that_was_cut_short_to_nothing_is_no_empty_policy_set(app):
     app.write("policies/guard.cedar", "")
-    with pytest.raises(Misconfigured, match="`guard.cedar` is empty"):
+    with pytest.raises(Misconfigured, match=r"`guard\.cedar` is empty"):
         FileStore(path=app.folder / "policies").read()
     app.write("policies/guard.cedar", "// nothing here yet\n")
     assert len(FileStore(path=app.folder / "policies").read().policies) == 1
@@ -148,3 +148,25 @@ def test_a_password_that_looks_like_an_alias_is_not_told(app):
     told = problems(app)
     assert any("alias" in line for line in told)
     assert not any("hunter2" in line for line in told)
+
+
+def test_a_configuration_without_end_is_not_read_without_end(app):
+    (app.folder / "authz.yaml").unlink()
+    (app.folder / "authz.yaml").symlink_to("/dev/zero")
+    assert any("larger than" in line for line in problems(app))
+
+
+def test_a_schema_that_is_a_pipe_is_not_waited_for(app):
+    (app.folder / "policies/schema.cedarschema").unlink()
+    os.mkfifo(app.folder / "policies/schema.cedarschema")
+    assert any("no regular file" in line for line in problems(app))
+
+
+async def test_a_file_that_only_a_rejected_state_names_is_watched_too(app):
+    async with authz.connect(app.config, sinks=()) as az:
+        (app.folder / "elsewhere").mkdir()
+        app.write("elsewhere/routes.yaml", "[oops")
+        app.edit("authz.yaml", "routes: routes.yaml", "routes: elsewhere/routes.yaml")
+        await until(lambda: rejected_once(az))
+        app.write("elsewhere/routes.yaml", (app.folder / "routes.yaml").read_text().replace("/d/", "/e/"))
+        await until(lambda: is_reason(az, app, "no_route"))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import cedarpy
 import pytest
 
+import authz
 from authz.core.errors import Reason, RequestRefused
 from authz.core.model import Entity, EntitySlice, EntityUid, Query
 from authz.core.request import canonical_host, parse_query
 from authz.pdp.slices import FEWER, LARGE, Slices
+from tests.wiring.conftest import ROUTES
 
 
 def test_a_host_of_look_alikes_is_not_folded_into_another_host():
@@ -39,3 +41,16 @@ def test_a_principal_with_many_groups_does_not_fill_the_memory_with_handles():
     for document in documents[1:]:
         handle(document)
     assert handle(documents[0]) is not first
+
+
+@pytest.mark.parametrize("name", ["x_user", "X_User", "X-user_", "x_other"])
+async def test_an_identity_header_does_not_come_in_by_an_underscore(app, name):
+    # WSGI, CGI and PHP read `X_User` and `X-User` as one; Traefik, Caddy and Envoy pass both on.
+    other = ROUTES.replace("name: read", "name: other").replace("/d/", "/o/").replace("x-user", "x-other")
+    app.write("routes.yaml", ROUTES + other)
+    headers = app.headers(groups=["staff"])
+    async with authz.connect(app.config, watch=False, sinks=()) as az:
+        found = await az.check(authz.HttpRequest(method="GET", url="https://h/d/1", headers={**headers, name: "root"}))
+        assert (found.reason is Reason.BAD_HEADER) == (name != "X-user_")
+        fine = await az.check(authz.HttpRequest(method="GET", url="https://h/d/1", headers={**headers, "x_a": "b"}))
+        assert isinstance(fine, authz.Allowed)
