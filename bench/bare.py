@@ -52,7 +52,11 @@ async def engine(port: int, told: Path) -> None:
         times.append(now() - begun)
 
     await _serve_http(port, decide)
-    told.write_text(str(statistics.median(times) / 1000), encoding="utf-8")
+    _tell(told, statistics.median(times) / 1000)
+
+
+def _tell(file: Path, microseconds: float) -> None:
+    file.write_text(str(microseconds), encoding="utf-8")
 
 
 async def _serve_http(port: int, work: Callable[[], None]) -> None:

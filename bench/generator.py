@@ -90,8 +90,7 @@ def answered(data: bytes) -> int | None:
     return int(lines[0].split(b" ", 2)[1]) if len(body) >= lengths[0] else None
 
 
-async def main(port: int, seconds: float, connections: int, file: Path) -> None:
-    requests = itertools.cycle([one.encode("ascii") for one in json.loads(file.read_text(encoding="ascii"))])
+async def main(port: int, seconds: float, connections: int, requests: Iterator[bytes]) -> None:
     loop = asyncio.get_running_loop()
     tally = Tally()
     begun = time.perf_counter()
@@ -107,6 +106,11 @@ async def main(port: int, seconds: float, connections: int, file: Path) -> None:
     print(MARK + json.dumps(tally.result(took)))
 
 
+def rounds(file: Path) -> Iterator[bytes]:
+    """The requests of the file, round and round."""
+    return itertools.cycle([one.encode("ascii") for one in json.loads(file.read_text(encoding="ascii"))])
+
+
 if __name__ == "__main__":
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(main(int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])))
+        runner.run(main(int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]), rounds(Path(sys.argv[4]))))

@@ -56,7 +56,8 @@ class KeySource:
         if not problem and self.jwks_uri is None and URL(address).query_string:
             problem = "expected an issuer without a query"  # OpenID Connect Core, section 2 (iss)
         if problem:
-            raise Misconfigured((Problem(message=f"`{address}`: {problem}"),))
+            shown = f"…@{address.rpartition('@')[2]}" if "@" in address else address  # a password may stand before it
+            raise Misconfigured((Problem(message=f"`{shown}`: {problem}"),))
 
 
 async def fetch_keys(session: ClientSession, source: KeySource) -> tuple[Keys, tuple[Problem, ...]]:

@@ -148,10 +148,9 @@ def header_value(value: str) -> str:
     if value.isascii() and value.isprintable() and "%" not in value and value == value.strip():
         return value
     encoded = quote(value, safe=_HEADER_SAFE)
-    stripped = encoded.strip(" ")
-    return (
-        "%20" * (len(encoded) - len(encoded.lstrip(" "))) + stripped + "%20" * (len(encoded) - len(encoded.rstrip(" ")))
-    )
+    middle = encoded.strip(" ")
+    before = len(encoded) - len(encoded.lstrip(" "))
+    return "%20" * before + middle + "%20" * (len(encoded) - before - len(middle))
 
 
 def _required(template: Template, lookup: Lookup) -> str:

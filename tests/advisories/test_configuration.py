@@ -70,3 +70,10 @@ async def test_warnings_of_a_reload_are_told(app, caplog):
         with caplog.at_level(logging.WARNING, "authz.reload"):
             assert await az.reload()
     assert "there are no policies" in caplog.text
+
+
+def test_a_password_in_an_address_is_refused_and_not_told(app):
+    app.edit("authz.yaml", "jwks_file: jwks.json", 'jwks_uri: "https://me:hunter2@login.example.com/keys"')
+    problems = [str(problem) for problem in assemble(app.config).problems]
+    assert any("without credentials" in line for line in problems)
+    assert not any("hunter2" in line for line in problems)

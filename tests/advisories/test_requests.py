@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import unquote
+
 import cedarpy
 import pytest
 
@@ -9,6 +11,7 @@ import authz
 from authz.core.errors import Reason, RequestRefused
 from authz.core.model import Entity, EntitySlice, EntityUid, Query
 from authz.core.request import canonical_host, parse_query
+from authz.core.routes import header_value
 from authz.pdp.slices import FEWER, LARGE, Slices
 from tests.wiring.conftest import ROUTES
 
@@ -54,3 +57,8 @@ async def test_an_identity_header_does_not_come_in_by_an_underscore(app, name):
         assert (found.reason is Reason.BAD_HEADER) == (name != "X-user_")
         fine = await az.check(authz.HttpRequest(method="GET", url="https://h/d/1", headers={**headers, "x_a": "b"}))
         assert isinstance(fine, authz.Allowed)
+
+
+@pytest.mark.parametrize("value", [" ", "   ", " a", "a  ", " a b "])
+def test_a_header_value_of_spaces_can_be_read_back(value):
+    assert unquote(header_value(value)) == value
