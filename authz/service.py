@@ -118,7 +118,9 @@ class Service:
             async with asyncio.timeout(seconds):
                 return await _resumed(check, waiting_for)
         except TimeoutError:
-            return failed(trail, Reason.DEADLINE, detail=f"no decision within {seconds:g} s")
+            # While the caller is not known yet, what waits is a key that the token names: a forged one can name any.
+            known = trail.stage is not Stage.AUTHENTICATE
+            return failed(trail, Reason.DEADLINE, detail=f"no decision within {seconds:g} s", outage=known)
 
     def refuse(self, error: AuthzError, *, id: str, door: str) -> Outcome:
         """The outcome where a door could not even build a `Request`; recorded like any other."""

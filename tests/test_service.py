@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
@@ -173,3 +174,16 @@ async def test_what_a_waiting_stage_raises_is_a_failure():
     assert outcome.reason is Reason.INTERNAL
     assert "canary" not in outcome.detail
     assert len(sink.records) == 1
+
+
+async def test_a_token_whose_key_takes_too_long_to_fetch_opens_nothing():
+    class Fetches:
+        async def authenticate(self, request):
+            await asyncio.Event().wait()
+
+    checker, _ = service(Point(), fail_open=True)
+    checker.authorizer = replace(checker.authorizer, authenticators=(Fetches(),))
+    checker.limits = Limits(deadline=0.01)
+    outcome = await checker.check(request(), door="test")
+    assert isinstance(outcome, Failed)
+    assert (outcome.reason, outcome.let_through) == (Reason.DEADLINE, False)

@@ -299,7 +299,7 @@ class RouteShape(Shape):
     headers: dict[str, str] = {}
     """Identity headers for the upstream: name → template. A client's own are always replaced or removed."""
     fail_open: Flag = False
-    """Let requests through when no decision could be made. Risk: an outage opens this route. Recorded on each use."""
+    """Let requests through during an outage of keys or policies. Risk: an outage opens this route. Recorded."""
 
 
 ConfigShape.model_rebuild()

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from typing import Any, cast
 
 from authz.wiring.serve import _on_signals
 
@@ -32,7 +33,7 @@ class Slow:
 
 async def test_a_storm_of_hang_ups_does_not_queue_reloads_without_end():
     runtime, stop = Slow(), asyncio.Event()
-    _on_signals(stop, runtime, Sinks())
+    _on_signals(stop, cast("Any", runtime), cast("Any", Sinks()))
     try:
         for _ in range(50):
             os.kill(os.getpid(), signal.SIGHUP)

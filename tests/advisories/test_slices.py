@@ -71,6 +71,8 @@ async def test_a_forbid_that_names_an_entity_finds_it(app, condition, parents):
     }
     expected = cedarpy.is_authorized(question, POLICIES + forbid, [*entities, ann])
     assert isinstance(found, authz.Allowed) == (expected.decision is cedarpy.Decision.Allow)
+    assert isinstance(found, authz.Allowed | authz.Denied)
+    assert found.decision is not None
     assert len(found.decision.errors) == len(expected.diagnostics.errors)
 
 
