@@ -71,7 +71,7 @@ async def test_one_that_does_not_end_is_killed_with_what_it_started(tmp_path, mo
 
 
 async def test_one_that_ends_while_it_is_waited_for_is_told_with_its_log(tmp_path):
-    async with child(tmp_path, "import sys; print('line'); sys.exit('no such setting')") as running:
+    async with child(tmp_path, "import sys; print('line', flush=True); sys.exit('no such setting')") as running:
         with pytest.raises(DemoError) as told:
             await running.until(logs(tmp_path, "never"))
     assert str(told.value) == "the child has ended with status 1; the end of its log:\nline\nno such setting"
