@@ -18,6 +18,7 @@ from authz.core.enforce import Response
 from authz.core.errors import Reason, RequestRefused
 from authz.core.model import Allowed, Denied, Failed, Headers, Outcome, Peer, Request
 from authz.core.request import STRICT, PathRules, canonical_request
+from authz.servers.dialects import check_one_credential
 from authz.servers.extauthz_pb2 import (
     AttributeContext,
     CheckRequest,
@@ -47,11 +48,6 @@ SERVING, NOT_SERVING, SERVICE_UNKNOWN = 1, 2, 3
 
 MAX_EXTERNAL_ID = 128
 """Characters kept of the proxy's request id, which a client may have chosen."""
-
-# RFC 9110, 11.4: a scheme, then one token or a list of parameters. Two of them joined by a comma match neither.
-_PARAMETER = r"""[!#$%&'*+.^_`|~0-9A-Za-z-]+ *= *(?:"(?:[^"\\]|\\.)*"|[^",\s]+)"""
-_ONE_CREDENTIAL = re.compile(rf"[A-Za-z][A-Za-z0-9-]* +{_PARAMETER}(?: *, *{_PARAMETER})*")
-_TOKEN_SCHEMES = ("basic ", "bearer ", "dpop ", "negotiate ")
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 _PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
@@ -107,7 +103,9 @@ def decode(
     http = attributes.request.http
     headers, altered = _headers(http, data)
     _check_agreement(http, headers)
-    _check_one_credential(headers)
+    credential = headers.get("authorization")
+    if credential is not None and "," in credential:  # Envoy joins two fields, also where it sends raw headers
+        check_one_credential(credential)
     external_id = headers.get("x-request-id")
     source = None
     if peer.trusted:
@@ -185,16 +183,6 @@ def _raw_value(field: HeaderValue, altered: list[str]) -> str:
     if field.value and field.value != text:
         raise _bad_check(f"the header `{field.key[:64]}` has two values, `value` and `raw_value`")
     return text
-
-
-def _check_one_credential(headers: Headers) -> None:
-    # Envoy joins two Authorization fields with a comma, also where it sends raw headers. An upstream behind it sees
-    # what it sees, and may choose the one that was not verified.
-    value = headers.get("authorization")
-    if value is None or "," not in value:
-        return
-    if value.lower().startswith(_TOKEN_SCHEMES) or _ONE_CREDENTIAL.fullmatch(value) is None:
-        raise RequestRefused(Reason.BAD_HEADER, "the header `authorization` holds more than one credential, or none")
 
 
 def _check_agreement(http: AttributeContext.HttpRequest, headers: Headers) -> None:
