@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, NoReturn
+
+MAX_NESTING = 64
+"""Levels. Python's own limit differs from version to version."""
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
 class NotStrictJson(ValueError):
@@ -19,6 +24,8 @@ def json_object(data: bytes) -> dict[str, Any]:
     Raises:
         NotStrictJson: with words that do not repeat the data.
     """
+    if _nesting(data) > MAX_NESTING:
+        raise NotStrictJson(f"expected a JSON object of at most {MAX_NESTING} levels")
     try:
         value = json.loads(data.decode(), object_pairs_hook=_distinct, parse_constant=_refuse)
     except NotStrictJson:
@@ -28,6 +35,20 @@ def json_object(data: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise NotStrictJson("expected a JSON object")
     return value
+
+
+def _nesting(data: bytes) -> int:
+    """How deep it nests at most; exact only where that is more than is allowed."""
+    if data.count(b"[") + data.count(b"{") <= MAX_NESTING:
+        return 0
+    depth = deepest = 0
+    for byte in _STRING.sub(b"", data):
+        if byte in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in b"]}":
+            depth -= 1
+    return deepest
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

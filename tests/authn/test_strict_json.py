@@ -55,3 +55,23 @@ def test_an_object_is_read_as_it_is(members):
 def test_no_bytes_raise_anything_else(data):
     with suppress(NotStrictJson):
         assert isinstance(json_object(data), dict)
+
+
+@pytest.mark.parametrize(
+    ("data", "taken"),
+    [
+        (b'{"a": ' + b"[" * 63 + b"]" * 63 + b"}", True),
+        (b'{"a": ' + b"[" * 64 + b"]" * 64 + b"}", False),
+        (b'{"a": "' + b"[{" * 500 + b'"}', True),
+        (b'{"a": "\\"' + b"[{" * 500 + b'"}', True),
+        (b'{"a": [' + b"[]," * 500 + b"[]]}", True),
+        (b'{"a": ' + b'{"b":' * 5000 + b"1" + b"}" * 5000 + b"}", False),
+        (b"[" * 100_000, False),
+    ],
+)
+def test_nesting_has_one_limit_whatever_the_python(data, taken):
+    if taken:
+        assert json_object(data)
+    else:
+        with pytest.raises(NotStrictJson):
+            json_object(data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import stat
 import tempfile
 import time
@@ -479,7 +480,8 @@ def test_a_socket_left_behind_is_replaced_and_anything_else_is_not(stage):
     ("listener", "why"),
     [
         (UnixListener(path="/nonexistent-folder/http.sock"), "no such file or directory"),
-        (TcpListener(host="192.0.2.1", port=0), "cannot assign requested address"),
+        # in the words of the event loop, which differ with its version
+        (TcpListener(host="192.0.2.1", port=0), "cannot assign requested address|could not bind on any address"),
     ],
 )
 def test_an_address_that_cannot_be_had_is_named(stage, listener, why):
@@ -488,7 +490,7 @@ def test_an_address_that_cannot_be_had_is_named(stage, listener, why):
         with pytest.raises(Misconfigured) as caught:
             await host.start()
         assert str(listener) in str(caught.value)
-        assert why in str(caught.value).lower()
+        assert re.search(why, str(caught.value).lower())
 
     stage.run(talk)
 
