@@ -5,7 +5,7 @@ The core awaits only ports, so a whole check runs without an event loop: `send(N
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from types import coroutine
 from typing import Any
@@ -111,8 +111,8 @@ class FatefulStages:
         await self.decide_fate.meet()
         return Decision(verdict=self.decide_fate.verdict, policies=("p",))
 
-    async def decide_many(self, queries: object) -> tuple[Decision, ...]:
-        raise NotImplementedError
+    async def decide_many(self, queries: Sequence[Query]) -> tuple[Decision, ...]:
+        return tuple([await self.decide(query) for query in queries])
 
 
 def routes(*, path: str = "/a/{id}", fail_open: bool = False) -> Any:

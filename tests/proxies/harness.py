@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -123,7 +124,7 @@ async def until(condition: Callable[[], Awaitable[bool]], what: str, within: flo
         await asyncio.sleep(0.02)
 
 
-class Program:
+class Program(ABC):
     """A process that is started, waited for and ended. Its output goes to a file, shown when it fails."""
 
     name = "program"
@@ -133,17 +134,17 @@ class Program:
         self.log_file = folder / f"{self.name}.log"
         self._process: subprocess.Popen[bytes] | None = None
 
+    @abstractmethod
     def command(self) -> Sequence[str]:
         """The command line; its first element is the path of the program."""
-        raise NotImplementedError
 
     def environment(self) -> dict[str, str]:
         """Nothing of ours reaches it: no home folder, no outgoing proxy, no credential."""
         return {"PATH": os.defpath, "HOME": str(self.folder), "TMPDIR": str(self.folder), "LANG": "C.UTF-8"}
 
+    @abstractmethod
     async def ready(self) -> bool:
         """Does it serve?"""
-        raise NotImplementedError
 
     @property
     def log(self) -> str:

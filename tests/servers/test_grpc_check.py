@@ -141,7 +141,7 @@ def real_authorizer() -> Authorizer:
             return PERMIT
 
         async def decide_many(self, queries):
-            raise NotImplementedError
+            return tuple(PERMIT for _ in queries)
 
     stages = Stages()
     return Authorizer(routes=table, authenticators=(stages,), decision_point=stages)
