@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-import cedarpy
-
 from authz.core.errors import AttributesUnavailable, DecisionUnavailable, PoliciesUnavailable, Reason
 from authz.core.model import Decision, Effect, EntityUid, PolicyError, Query, Value, Verdict
 from authz.pdp.cedar_json import Misfit, members_text, project, to_text
 from authz.pdp.compiled import CompiledPolicies
+from authz.pdp.context_needs import ContextNeeds
+from authz.pdp.engine import Answer, asker
 from authz.pdp.slices import Slices
 
+_VERDICTS = frozenset({"Allow", "Deny"})
 _GAVE_UP = "recursion limit reached"
 _ERRED = re.compile(r"`(policy\d+|[^`]*)`")
 
@@ -55,6 +56,14 @@ class CedarDecisionPoint:
         self._slices = Slices(compiled.entities, compiled.schema, named=compiled.named)
         self._token_text = lru_cache(maxsize=4096)(self._build_token_text)
         self._engine_schema = compiled.engine_schema if settings.validate_requests else None
+        self._ask = asker()
+        # Where the engine holds each request against the schema, it must see all of it.
+        snapshot = compiled.snapshot
+        self._needs = (
+            ContextNeeds((*snapshot.policies, *snapshot.templates), compiled.schema)
+            if self._engine_schema is None
+            else None
+        )
 
     async def decide(self, query: Query) -> Decision:
         """The decision for one query. Raises as the port says."""
@@ -77,17 +86,17 @@ class CedarDecisionPoint:
         }
         entities = self._slices.handle(query)
         try:
-            result = cedarpy.is_authorized(request, self._compiled.handle, entities, self._engine_schema)
+            answer = self._ask(request, self._compiled.handle, entities, self._engine_schema)
         except (ValueError, TypeError) as error:
             raise _no_decision() from error
-        return self._decision(result, age)
+        return self._decision(answer, age)
 
-    def _decision(self, result: cedarpy.AuthzResult, age: float) -> Decision:
-        compiled, verdict = self._compiled, result.decision
-        if verdict is cedarpy.Decision.NoDecision:
+    def _decision(self, answer: Answer, age: float) -> Decision:
+        compiled = self._compiled
+        if answer.decision not in _VERDICTS:
             raise _no_decision()
-        diagnostics = result.diagnostics
-        reasons = tuple(sorted([compiled.ids[number] for number in diagnostics.reasons]))
+        diagnostics = answer.diagnostics
+        reasons = tuple(sorted([compiled.ids[number] for number in diagnostics.reason]))
         errors = tuple(self._error(text) for text in diagnostics.errors) if diagnostics.errors else ()
         if any(_GAVE_UP in error.message for error in errors):
             # Not a policy that errs, but an engine that stopped: a forbid so deep must not be skipped.
@@ -95,7 +104,7 @@ class CedarDecisionPoint:
             raise DecisionUnavailable(detail=text, by_query=True)
         if errors and self._settings.on_forbid_error == "fail" and any(e.effect is Effect.FORBID for e in errors):
             raise DecisionUnavailable(Reason.FORBID_ERROR, "a forbid could not be evaluated; see `on_forbid_error`")
-        if verdict is cedarpy.Decision.Allow:
+        if answer.decision == "Allow":
             return Decision(verdict=Verdict.ALLOW, policies=reasons, errors=errors, version=compiled.version, age=age)
         return Decision(
             verdict=Verdict.DENY,
@@ -113,10 +122,14 @@ class CedarDecisionPoint:
         return PolicyError(policy_id=policy, effect=self._compiled.effects.get(policy, Effect.FORBID), message=text)
 
     def _context(self, query: Query) -> str:
-        token = query.context.get("token")
+        context = query.context
+        names = self._needs.names(query) if self._needs is not None else None
+        if names is not None:
+            context = {name: context[name] for name in names if name in context}
+        token = context.get("token")
         if token is None:
-            return f"{{{members_text(query.context)}}}"
-        rest = members_text({name: value for name, value in query.context.items() if name != "token"})
+            return f"{{{members_text(context)}}}"
+        rest = members_text({name: value for name, value in context.items() if name != "token"})
         text = self._token_text(_Same(token), query.action)
         return f"{{{rest}{',' if rest and text else ''}{text}}}"
 

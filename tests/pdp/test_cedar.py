@@ -236,9 +236,9 @@ async def test_no_decision_is_a_failure_and_repeats_nothing():
     with pytest.raises(DecisionUnavailable) as caught:
         await decider.decide(query(resource=EntityUid("N::Secret", "canary")))
     assert "canary" not in caught.value.detail
-    lenient = point("permit(principal, action, resource);")
+    lenient = point("permit(principal, action, resource) when { context has ip };")
     with pytest.raises(DecisionUnavailable):
-        await lenient.decide(query(context={"x": Extension("ip", "canary")}))
+        await lenient.decide(query(context={"ip": Extension("ip", "canary")}))
 
 
 async def test_a_policy_set_that_is_too_old_decides_nothing():
