@@ -1,4 +1,4 @@
-"""A token's outer form: the Authorization header, and the compact JWS in it, before anything is believed."""
+"""A token's outer form, a compact JWS, before anything in it is believed."""
 
 from __future__ import annotations
 
@@ -8,14 +8,9 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
 from typing import Any
 
-from authz.authn.strict_json import NotStrictJson, json_object
 from authz.core.errors import Reason, Unauthenticated
+from authz.core.strict_json import NotStrictJson, json_object
 
-# RFC 9110, section 11.4: the scheme is a token, in any case; whatever follows `bearer` other than more of a
-# name makes the header ours, so that an odd separator is refused rather than passed on as no credential.
-_BEARER = re.compile(r"[ \t]*bearer(?![A-Za-z0-9!#$%&'*+.^_`|~-])", re.IGNORECASE)
-# Two header lines that a proxy has joined (RFC 9110, section 5.3).
-_BEARER_BESIDE = re.compile(r",[ \t]*bearer[ \t]", re.IGNORECASE)
 _COMPACT = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]*)")
 
 
@@ -28,28 +23,6 @@ class UnverifiedToken:
     signed: bytes
     """What the signature is over (RFC 7515, section 5.2)."""
     signature: bytes
-
-
-def bearer_token(values: tuple[str, ...]) -> str | None:
-    """The token of the Authorization header's `values`; None: there is no Bearer credential (RFC 6750, 2.1).
-
-    Raises:
-        Unauthenticated: `credentials_ambiguous` where there is one beside another credential,
-            `token_malformed` where the scheme is followed by no token.
-    """
-    if len(values) == 1 and values[0].startswith("Bearer "):
-        token = values[0][7:].strip(" ")
-        if token:
-            return token
-    if not any(_BEARER.match(value) or _BEARER_BESIDE.search(value) for value in values):
-        return None
-    if len(values) > 1 or _BEARER.match(values[0]) is None:
-        raise Unauthenticated(Reason.CREDENTIALS_AMBIGUOUS, "expected one Authorization header")
-    scheme, _, token = values[0].strip(" \t").partition(" ")
-    token = token.strip(" ")
-    if scheme.lower() != "bearer" or not token:
-        raise Unauthenticated(Reason.TOKEN_MALFORMED, "expected `Bearer`, a space and a token")
-    return token
 
 
 def unverified_token(text: str) -> UnverifiedToken:

@@ -15,8 +15,8 @@ from aiohttp import ClientError, ClientSession, ClientTimeout
 from yarl import URL
 
 from authz.authn.keys import KeyRefused, Keys, keys_from_jwks
-from authz.authn.strict_json import NotStrictJson, json_object
 from authz.core.errors import Misconfigured, Problem
+from authz.core.strict_json import NotStrictJson, json_object
 
 MAX_DOCUMENT = 512 * 1024
 """Bytes of a discovery document or key set."""

@@ -18,8 +18,8 @@ from aiohttp import ClientSession
 
 from authz.authn.fetch import FetchFailed, KeySource, fetch_keys
 from authz.authn.keys import KeyRefused, Keys, VerificationKey, key_from_pem, key_from_secret, keys_from_jwks
-from authz.authn.strict_json import NotStrictJson, json_object
 from authz.core.errors import KeysUnavailable, Misconfigured, Problem
+from authz.core.strict_json import NotStrictJson, json_object
 
 
 class StaticKeys:
@@ -158,7 +158,8 @@ class RemoteKeys:
             await self.refresh()
             keys = self.current()
         if keys is None:
-            raise KeysUnavailable(f"no current keys of `{self._source.issuer}`: {self._why()}")
+            name = self._source.issuer
+            raise KeysUnavailable(f"no current keys of `{name}`: {self._why()}", issuer=name)
         return keys.require(kid, alg)
 
     async def refresh(self) -> bool:

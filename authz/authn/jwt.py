@@ -1,4 +1,4 @@
-"""Bearer tokens: JSON Web Tokens (RFC 7519) in the Authorization header (RFC 6750).
+"""JSON Web Tokens (RFC 7519) as texts; where a request carries them is the carriers' business.
 
 A token is verified once and remembered by its digest until it expires. Each later use still asks: has it
 expired, is it denied now, is the key that verified it still its issuer's?
@@ -6,22 +6,22 @@ expired, is it denied now, is the key that verified it still its issuer's?
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterable
+from hashlib import sha256
 from typing import cast
 
 from cachetools import LRUCache
 from jwt import PyJWS
 from jwt.exceptions import PyJWTError
 
-from authz.authn.compact import UnverifiedToken, bearer_token, unverified_token
+from authz.authn.compact import UnverifiedToken, unverified_token
 from authz.authn.issuer import Issuer, check_claims, check_header
 from authz.authn.keys import ASYMMETRIC, SYMMETRIC, Keys, VerificationKey
 from authz.authn.revocation import DenyList
 from authz.core.claims import identity_from_claims
 from authz.core.errors import Misconfigured, Problem, Reason, Unauthenticated
-from authz.core.model import Credential, Identity, Request
+from authz.core.model import Credential, Identity
 
 MAX_TOKEN = 16_384
 """Characters of a token; browsers and proxies stop well before."""
@@ -49,8 +49,8 @@ class _Verified:
         self.deny_list: DenyList | None = None
 
 
-class BearerTokens:
-    """Verifies the bearer tokens of the given issuers. An `Authenticator`.
+class TokenVerifier:
+    """Verifies the tokens of the given issuers. One for all carriers, so that a token is verified once.
 
     For one loop: it is not thread-safe. `deny_list` may be replaced at any time and counts at once.
     """
@@ -80,61 +80,72 @@ class BearerTokens:
         self._cache: LRUCache[bytes, _Verified] = LRUCache(cache_size, getsizeof=_places)
         self._jws = PyJWS(sorted(ASYMMETRIC | SYMMETRIC))
         self.hits = 0
-        """Requests answered from the cache."""
+        """Tokens found in the cache."""
         self.misses = 0
-        """Requests whose token had to be verified, good or bad."""
+        """Tokens that had to be verified, good or bad."""
 
     @property
     def remembered(self) -> int:
         """How many tokens are in the cache."""
         return len(self._cache)
 
-    async def authenticate(self, request: Request) -> Identity | None:
-        """The identity; None: no Bearer credential. The same object each time, for the token's lifetime.
+    def recall(self, token: str) -> Identity | None:
+        """The identity of a token that was verified before; None: it must be verified.
+
+        Raises:
+            Unauthenticated: it is too long, not ASCII, expired, or denied since.
+        """
+        # The hot path: in one piece, for each call of a function here is a call for each request.
+        if len(token) > self._max_token:
+            raise Unauthenticated(Reason.TOKEN_TOO_LARGE, f"expected at most {self._max_token} characters")
+        try:
+            digest = sha256(token.encode("ascii")).digest()
+        except UnicodeEncodeError:
+            raise Unauthenticated(Reason.TOKEN_MALFORMED, "expected a token in ASCII") from None
+        try:
+            verified = self._cache[digest]
+        except KeyError:
+            return None
+        keys, now = verified.issuer.keys.current(), self._now
+        if (
+            keys is None
+            or keys is not verified.keys
+            or verified.deny_list is not self.deny_list
+            or now() >= verified.until
+        ) and not self._still_counts(digest, verified):
+            return None
+        self.hits += 1
+        return verified.identity
+
+    async def verify(self, token: str) -> Identity:
+        """The identity of a token, remembered from now on. The same object each time, for the token's lifetime.
 
         Raises:
             Unauthenticated: the token is bad; the reason code says how.
             KeysUnavailable: the issuer's keys are not at hand.
         """
-        values = request.headers.all("authorization")
-        if not values:
-            return None
-        token = bearer_token(values)
-        if token is None:
-            return None
-        if len(token) > self._max_token:
-            raise Unauthenticated(Reason.TOKEN_TOO_LARGE, f"expected at most {self._max_token} characters")
-        try:
-            digest = hashlib.sha256(token.encode("ascii")).digest()
-        except UnicodeEncodeError:
-            raise Unauthenticated(Reason.TOKEN_MALFORMED, "expected a token in ASCII") from None
-        known = self._recall(digest)
+        known = self.recall(token)
         if known is not None:
-            self.hits += 1
             return known
         self.misses += 1
-        return await self._verify(token, digest)
+        return await self._verify(token)
 
-    def _recall(self, digest: bytes) -> Identity | None:
-        """The hot path: a lookup and three comparisons."""
-        try:
-            verified = self._cache[digest]
-        except KeyError:
-            return None
+    def _still_counts(self, digest: bytes, verified: _Verified) -> bool:
+        """Asked where anything may have changed since a remembered token was last looked at."""
         if self._now() >= verified.until:
             del self._cache[digest]
             raise Unauthenticated(Reason.TOKEN_EXPIRED, "the claim `exp` is in the past")
         keys = verified.issuer.keys.current()
         if keys is None:  # too old; whoever verifies anew asks the issuer first
-            return None
+            return False
         if keys is not verified.keys:
             if not keys.holds(verified.fingerprint, verified.alg):
                 del self._cache[digest]
-                return None
+                return False
             verified.keys = keys
         if verified.deny_list is not self.deny_list:
             self._check_denied(verified)
-        return verified.identity
+        return True
 
     def _check_denied(self, verified: _Verified) -> None:
         identity = verified.identity
@@ -142,7 +153,7 @@ class BearerTokens:
             raise Unauthenticated(Reason.TOKEN_REVOKED, "the token or its subject is on the deny list")
         verified.deny_list = self.deny_list
 
-    async def _verify(self, text: str, digest: bytes) -> Identity:
+    async def _verify(self, text: str) -> Identity:
         token = unverified_token(text)
         issuer = self._issuer_of(token)
         kid, alg = check_header(token.header, issuer)
@@ -151,9 +162,10 @@ class BearerTokens:
         # From here on the claims are the issuer's words.
         until = check_claims(token.claims, issuer, self._now())
         # While the keys were awaited another request may have brought the same token.
-        known = self._recall(digest)
-        if known is not None:
-            return known
+        digest = sha256(text.encode("ascii")).digest()
+        known = self._cache.get(digest)
+        if known is not None and self._still_counts(digest, known):
+            return known.identity
         credential = Credential(kind=issuer.source.token, secret=text)
         identity = identity_from_claims(token.claims, issuer.source, issuer=issuer.issuer, credential=credential)
         verified = _Verified(

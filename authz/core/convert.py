@@ -9,6 +9,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 from functools import lru_cache
 from typing import Literal, get_args
 
@@ -29,6 +30,7 @@ _LONG = re.compile(r"-?[0-9]{1,19}")
 # ASCII: to Python `\d` is every digit of Unicode, to Cedar it is not.
 _DATETIME = re.compile(r"\d{4}-\d{2}-\d{2}(T([01]\d|2[0-3]):\d{2}:\d{2}(\.\d{3})?(Z|[+-]\d{2}[0-5]\d))?", re.ASCII)
 _DECIMAL = re.compile(r"-?\d{1,15}\.\d{1,4}", re.ASCII)
+_DECIMAL_DIGITS = 20
 _DECIMAL_LIMIT = 9223372036854775807  # the decimal times 10,000 must fit a signed 64-bit integer
 
 
@@ -39,9 +41,11 @@ def convert(kind: Kind, raw: object, source: Source, *, entity_type: str = "") -
         RequestRefused: `bad_parameter`, where the request's value does not fit.
         Unauthenticated: `token_claims`, where a claim does not fit.
     """
+    if source.from_body:
+        _check_json_type(kind, raw, source)
     if kind == "set":
         return _set(raw, source)
-    if isinstance(raw, tuple | list):
+    if isinstance(raw, (tuple, list)):  # a union of types takes longer to look at
         if len(raw) != 1:
             raise bad_value(source, "one value, found several")
         raw = raw[0]
@@ -50,12 +54,32 @@ def convert(kind: Kind, raw: object, source: Source, *, entity_type: str = "") -
     return _CONVERTERS[kind](raw, source)
 
 
+def _check_json_type(kind: Kind, raw: object, source: Source) -> None:
+    """JSON says of which type a value is; a service that takes `"false"` for true must not be told another thing.
+
+    A form's values come as a tuple: they are text, as in a query.
+    """
+    if isinstance(raw, tuple):
+        return
+    if kind == "set" and not isinstance(raw, list):
+        raise bad_value(source, "an array")
+    if kind != "set" and isinstance(raw, list):
+        raise bad_value(source, "one value, found an array")
+    if kind in {"long", "bool"} and isinstance(raw, str):
+        raise bad_value(source, "a number or `true` or `false`, found text")
+
+
 def _string(raw: object, source: Source) -> str:
-    if isinstance(raw, bool) or not isinstance(raw, str | int):
+    if isinstance(raw, str):
+        text = raw
+    elif isinstance(raw, int) and not isinstance(raw, bool):
+        text = str(raw)
+    else:
         raise bad_value(source, "text")
-    text = str(raw)
     if not text or len(text) > MAX_VALUE:
         raise bad_value(source, f"1 to {MAX_VALUE} characters")
+    if "\0" in text and source.from_body:  # as a form's field: what is written in C ends the text there
+        raise bad_value(source, "text without a NUL")
     if not text.isascii():
         try:
             text.encode("utf-8")
@@ -130,13 +154,23 @@ def _real_moment(text: str) -> bool:
 
 
 def _decimal(raw: object, source: Source) -> Extension:
-    text = _string(raw, source)
+    text = _string(_number_text(raw, source), source)
     if _DECIMAL.fullmatch(text) is None:
         raise bad_value(source, "a decimal with one to four digits after the point")
     whole, _, fraction = text.lstrip("-").partition(".")
     if int(whole + fraction.ljust(4, "0")) > _DECIMAL_LIMIT:
         raise bad_value(source, "a decimal between -922337203685477.5807 and 922337203685477.5807")
     return Extension("decimal", text)
+
+
+def _number_text(raw: object, source: Source) -> object:
+    """JSON's number as Cedar writes a decimal. Exact: what would have to be rounded does not fit."""
+    if isinstance(raw, bool) or not isinstance(raw, int | Decimal):
+        return raw
+    if isinstance(raw, Decimal) and abs(raw.adjusted()) > _DECIMAL_DIGITS:  # before a gigabyte of zeros is written
+        raise bad_value(source, "a decimal of an ordinary size")
+    text = f"{raw:f}" if isinstance(raw, Decimal) else str(raw)  # 1e2 is 100, however it is written
+    return text if "." in text else f"{text}.0"
 
 
 def _set(raw: object, source: Source) -> tuple[Value, ...]:

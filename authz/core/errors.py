@@ -33,6 +33,7 @@ class Reason(StrEnum):
     BAD_QUERY = "bad_query"
     BAD_HEADER = "bad_header"
     BAD_PARAMETER = "bad_parameter"
+    BAD_BODY = "bad_body"
     BAD_CHECK = "bad_check"
     TOO_LARGE = "too_large"
     # denied before a decision
@@ -53,6 +54,9 @@ class Reason(StrEnum):
     TOKEN_NOT_YET_VALID = "token_not_yet_valid"
     TOKEN_CLAIMS = "token_claims"
     TOKEN_REVOKED = "token_revoked"
+    API_KEY_INVALID = "api_key_invalid"
+    API_KEY_EXPIRED = "api_key_expired"
+    CERTIFICATE_INVALID = "certificate_invalid"
     # denied by decision
     POLICY_FORBID = "policy_forbid"
     POLICY_NO_PERMIT = "policy_no_permit"
@@ -66,6 +70,9 @@ class Reason(StrEnum):
     DEADLINE = "deadline"
     OVERLOADED = "overloaded"
     INTERNAL = "internal"
+
+
+BEARER = "Bearer"
 
 
 class AuthzError(Exception):
@@ -113,6 +120,11 @@ class Unauthenticated(AuthzError):
 
     status = 401
 
+    def __init__(self, reason: Reason, detail: str = "", *, scheme: str = BEARER) -> None:
+        super().__init__(reason, detail)
+        self.scheme = scheme
+        """The authentication scheme that the challenge names (RFC 9110, 11.6.1)."""
+
 
 class Unavailable(AuthzError):
     """A failure: nobody could decide. Never to be confused with a deny."""
@@ -126,8 +138,10 @@ class Unavailable(AuthzError):
 class KeysUnavailable(Unavailable):
     """No key set of the issuer is at hand, or the last good one is too old."""
 
-    def __init__(self, detail: str = "") -> None:
+    def __init__(self, detail: str = "", *, issuer: str = "") -> None:
         super().__init__(Reason.KEYS_UNAVAILABLE, detail)
+        self.issuer = issuer
+        """Whose keys; empty: not told."""
 
 
 class PoliciesUnavailable(Unavailable):

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
-from authz.core.errors import Reason
+from authz.core.errors import BEARER, Reason
 from authz.core.headers import Headers as Headers  # noqa: PLC0414 - a noun like the others, told to mypy
 
 
@@ -33,6 +33,9 @@ class Extension(NamedTuple):
     function: str
     argument: str
 
+
+Protocol: TypeAlias = Literal["http", "tcp"]
+"""What a door asks about: an HTTP request, or a connection."""
 
 # A set is a tuple (order is of no account), a record a mapping. EntityUid and Extension are tuples
 # too, so look for them first.
@@ -78,6 +81,23 @@ class Peer:
     """IP address of the proxy's connection; empty on a Unix socket."""
     trusted: bool = False
     """May it speak for clients (method, path, host, address)? Decided by the door."""
+    certificate: str = ""
+    """The name in its verified client certificate that the listener's `clients` lists; empty: none was asked for."""
+
+
+class BodyState(StrEnum):
+    """What is known of the body that a door was given. Nothing is read from any but a whole one."""
+
+    WHOLE = "whole"
+    """As the client sent it; without one: there is none."""
+    UNTOLD = "untold"
+    """None was passed on, and nobody said that there is none."""
+    WITHHELD = "withheld"
+    """There is one, or may be one, that the proxy does not pass on."""
+    PARTIAL = "partial"
+    """Its beginning only."""
+    ALTERED = "altered"
+    """Bytes may have been replaced on the way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +114,9 @@ class Request:
     query: str = ""
     """Raw, without the question mark."""
     headers: Headers = field(default_factory=Headers)
-    body: bytes | None = None
+    body: bytes | None = field(default=None, repr=False)
+    """As the proxy passed it on; None: it passed on none, or the route reads none."""
+    body_state: BodyState = BodyState.WHOLE
     source_address: str | None = None
     """The client's IP address as a trusted proxy vouches for it; None if nobody does."""
     peer: Peer = Peer()
@@ -102,6 +124,8 @@ class Request:
     """The proxy's request id, if it sent one."""
     extensions: Mapping[str, str] = field(default_factory=dict)
     """What the proxy's own configuration vouches for, e.g. Envoy's context_extensions."""
+    protocol: Protocol = "http"
+    """`tcp`: a connection; then `path` is the destination's port and `host` the SNI or the destination's address."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, weakref_slot=True, repr=False)
@@ -121,7 +145,7 @@ class Identity:
     """Who calls. Exists only after verification, or for a route's configured anonymous principal."""
 
     scheme: str
-    """`bearer` or `anonymous`."""
+    """`bearer`, `api_key`, `certificate` or `anonymous`."""
     issuer: str
     subject: str
     claims: Mapping[str, object] = field(default_factory=dict, repr=False)
@@ -242,6 +266,8 @@ class Denied:
     decision: Decision | None = None
     detail: str = ""
     """For the log, never for the client."""
+    scheme: str = BEARER
+    """With status 401: the authentication scheme of the challenge."""
 
     def __post_init__(self) -> None:
         _require_error_status(self.status)
@@ -330,6 +356,8 @@ class Record:
     """Seconds since the epoch at which the check began."""
     door: str
     route: str = ""
+    authenticator: str = ""
+    """The name of the one that settled who calls, or refused the credential; empty: none found one."""
     identity: Identity | None = None
     query: Query | None = None
     decision: Decision | None = None

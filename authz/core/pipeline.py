@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from authz.core.errors import (
+    BEARER,
     AuthzError,
+    KeysUnavailable,
     NoRoute,
     Reason,
     RequestRefused,
@@ -35,15 +37,19 @@ from authz.core.model import (
 from authz.core.ports import Authenticator, DecisionPoint, InformationPoint
 from authz.core.routes import Route, RouteTable
 
+PREFLIGHT = Decision(verdict=Verdict.ALLOW, decision_point="preflight")
+"""A CORS preflight of a route that spells out that these pass. No policy was asked."""
+
 
 class Trail:
     """How far a check came. The one mutable value: it survives a timeout, so the record still tells the tale."""
 
-    __slots__ = ("decision", "error", "identity", "query", "route", "stage")
+    __slots__ = ("authenticator", "decision", "error", "identity", "query", "route", "stage")
 
     def __init__(self) -> None:
         self.stage = Stage.ROUTE
         self.route: Route | None = None
+        self.authenticator = ""
         self.identity: Identity | None = None
         self.query: Query | None = None
         self.decision: Decision | None = None
@@ -59,7 +65,10 @@ class Authorizer:
     """Everything one check needs, replaced whole on reload, so that no check sees half of a change."""
 
     routes: RouteTable
-    authenticators: tuple[Authenticator, ...]
+    authenticators: Mapping[str, Authenticator]
+    """By name, in the order in which they are asked where a route does not list its own."""
+    challenges: Mapping[str, str] = field(default_factory=dict)
+    """Authenticator → the scheme of its challenge, for those whose scheme is not `Bearer`."""
     decision_point: DecisionPoint
     anonymous: Mapping[EntityUid, Identity] = field(default_factory=dict)
     information: Mapping[str, InformationPoint] = field(default_factory=dict)
@@ -68,17 +77,22 @@ class Authorizer:
         """The outcome for a request. Raises nothing but what cancels the task (BaseException)."""
         try:
             if not request.peer.trusted:
-                raise UntrustedPeer("the caller is not a trusted proxy; see `trusted_proxies`")
+                raise UntrustedPeer("the caller is not a trusted proxy; see `trusted_proxies` and `tls.clients`")
+            if request.method == "OPTIONS" and (answered := self.routes.preflight(request)) is not None:
+                trail.route = answered
+                answered.check_aliases(request.headers)
+                trail.decision = PREFLIGHT
+                return Allowed(decision=PREFLIGHT, edits=answered.bare_edits())
             route, parameters = self.routes.match(request)
             trail.route = route
             if request.headers.aliases:
                 route.check_aliases(request.headers)
 
             trail.enter(Stage.AUTHENTICATE)
-            identity = trail.identity = await self._authenticate(route, request)
+            identity = trail.identity = await self._authenticate(route, request, trail)
 
             trail.enter(Stage.MAP)
-            lookup = Lookup(request, identity, parameters)
+            lookup = Lookup(request, identity, parameters, route.body, self.routes.memo)
             query = trail.query = route.query(lookup)
 
             if route.information:
@@ -101,16 +115,34 @@ class Authorizer:
             # No outage: an input that meets a fault of ours must not be let through for it.
             return failed(trail, Reason.INTERNAL, status=500, detail=f"unexpected {type(error).__name__}", outage=False)
 
-    async def _authenticate(self, route: Route, request: Request) -> Identity:
-        for authenticator in self.authenticators:
-            identity = await authenticator.authenticate(request)
+    async def _authenticate(self, route: Route, request: Request, trail: Trail) -> Identity:
+        # In order: the first that finds a credential of its kind settles who calls, and a bad one ends the check.
+        for name in route.authenticators or self.authenticators:
+            trail.authenticator = name
+            try:
+                identity = await self.authenticators[name].authenticate(request)
+            except KeysUnavailable as error:
+                # No outage where the token would not count anyway: anybody can name an issuer, and forge the rest.
+                if error.issuer:
+                    _check_issuer(route, error.issuer)
+                raise
             if identity is not None:
-                if route.issuers and identity.issuer not in route.issuers:
-                    raise Unauthenticated(Reason.TOKEN_ISSUER, "the route does not accept this issuer's tokens")
+                # Issuers are of tokens: which other credentials count, the route's authenticators say.
+                if identity.scheme == "bearer":
+                    _check_issuer(route, identity.issuer)
                 return identity
+        trail.authenticator = ""
         if route.anonymous is not None:
             return self.anonymous[route.anonymous]
-        raise Unauthenticated(Reason.NO_CREDENTIALS, "no credential was sent, and the route has no anonymous principal")
+        raise Unauthenticated(
+            Reason.NO_CREDENTIALS,
+            "no credential was sent, and the route has no anonymous principal",
+            scheme=self._challenge(route),
+        )
+
+    def _challenge(self, route: Route) -> str:
+        schemes = [self.challenges.get(name, BEARER) for name in route.authenticators or self.authenticators]
+        return schemes[0] if schemes and BEARER not in schemes else BEARER
 
     async def _enrich(self, route: Route, lookup: Lookup, query: Query) -> Query:
         found = {name: await self.information[name].fetch(keys) for name, keys in route.keys(lookup).items()}
@@ -125,11 +157,20 @@ class Authorizer:
         )
 
 
+def _check_issuer(route: Route, issuer: str) -> None:
+    if route.issuers and issuer not in route.issuers:
+        raise Unauthenticated(Reason.TOKEN_ISSUER, "the route does not accept this issuer's tokens")
+
+
 def ended(trail: Trail, error: AuthzError) -> Outcome:
     """The outcome of a stage that could not answer. By type: what is not plainly a denial is a failure."""
     if isinstance(error, Unavailable):
         return failed(trail, error.reason, status=error.status, detail=error.detail, outage=not error.by_query)
-    if isinstance(error, RequestRefused | UntrustedPeer | NoRoute | Unauthenticated):
+    if isinstance(error, Unauthenticated):
+        return Denied(
+            stage=trail.stage, reason=error.reason, status=error.status, detail=error.detail, scheme=error.scheme
+        )
+    if isinstance(error, RequestRefused | UntrustedPeer | NoRoute):
         return Denied(stage=trail.stage, reason=error.reason, status=error.status, detail=error.detail)
     return failed(trail, Reason.INTERNAL, status=500, detail=f"unexpected {type(error).__name__}", outage=False)
 

@@ -15,7 +15,7 @@ from typing import Literal
 from urllib.parse import quote, unquote_to_bytes
 
 from authz.core.errors import Reason, RequestRefused
-from authz.core.model import CanonicalPath, Headers, Peer, Request
+from authz.core.model import BodyState, CanonicalPath, Headers, Peer, Request
 
 # RFC 9110, section 5.6.2 (token), upper case only: an upstream may treat `get` as GET, we would not.
 _METHOD = re.compile(r"[A-Z][A-Z0-9!#$%&'*+.^_`|~-]{0,31}")
@@ -74,6 +74,7 @@ def canonical_request(
     source_address: str | None = None,
     external_id: str | None = None,
     body: bytes | None = None,
+    body_state: BodyState = BodyState.WHOLE,
     extensions: Mapping[str, str] | None = None,
     rules: PathRules = STRICT,
 ) -> Request:
@@ -100,6 +101,7 @@ def canonical_request(
         query=checked_query(query),
         headers=headers,
         body=body,
+        body_state=body_state,
         source_address=source_address,
         peer=peer,
         external_id=external_id,
@@ -125,6 +127,21 @@ def canonical_host(host: str) -> str:
     if name is None:
         raise RequestRefused(Reason.BAD_HOST, "expected one host name or address, with or without a port")
     return name
+
+
+def canonical_server_name(name: str) -> str:
+    """The server name of a TLS handshake (RFC 6066, section 3): lower case, without a trailing dot.
+
+    The client chooses it. An address, which that section forbids, would pose as the place where a connection leads;
+    and a name with a port is another one to a proxy that finds by the name.
+
+    Raises:
+        RequestRefused: `bad_host`.
+    """
+    host = canonical_host(name)
+    if ":" in name or host.rpartition(".")[2].isdecimal():
+        raise RequestRefused(Reason.BAD_HOST, "expected a host name as the server name, no address and no port")
+    return host
 
 
 @lru_cache(maxsize=1024)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar, cast
 
+from authz.core.body import BodyRules
 from authz.core.convert import KINDS, Kind, convert
 from authz.core.errors import AuthzError, Problem
 from authz.core.lookup import Source
@@ -18,7 +19,7 @@ from authz.core.mapping import (
     parse_type,
     parse_uid,
 )
-from authz.core.model import EntityUid, Value
+from authz.core.model import EntityUid, Protocol, Value
 from authz.core.route_conflicts import conflicts
 from authz.core.routes import ContextAttribute, Route, RouteTable, Segment
 
@@ -66,6 +67,11 @@ class RouteSpec:
     context: Mapping[str, AttributeSpec] = field(default_factory=dict)
     issuers: tuple[str, ...] = ()
     """Names of the issuers whose tokens count; empty: all."""
+    authenticators: tuple[str, ...] = ()
+    """Names of the authenticators that are asked, in order; empty: all."""
+    body: BodyRules | None = None
+    preflight: bool = False
+    protocol: Protocol = "http"
     anonymous: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     information: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -92,7 +98,11 @@ def compile_routes(specs: tuple[RouteSpec, ...]) -> tuple[RouteTable, tuple[Prob
 def _with_foreign_headers(routes: list[Route]) -> tuple[Route, ...]:
     every = dict.fromkeys(name for route in routes for name, _ in route.headers)
     return tuple(
-        replace(route, foreign_headers=tuple(name for name in every if name not in dict(route.headers)))
+        replace(
+            route,
+            foreign_headers=tuple(name for name in every if name not in dict(route.headers)),
+            headers_of_identity=all(template.from_identity for _, template in route.headers),
+        )
         for route in routes
     )
 
@@ -135,6 +145,10 @@ class _Compiler:
             constants=self._constants(),
             attributes=tuple(self._attributes()),
             issuers=frozenset(spec.issuers),
+            authenticators=spec.authenticators,
+            body=spec.body,
+            preflight=spec.preflight,
+            protocol=spec.protocol,
             anonymous=self._try(lambda: parse_uid(spec.anonymous) if spec.anonymous is not None else None, None),
             headers=tuple((self._header(name), self._template(text)) for name, text in spec.headers.items()),
             information=self._information(),
@@ -142,11 +156,45 @@ class _Compiler:
             file=spec.file,
             line=spec.line,
         )
+        self._sources(route, sound=len(self.problems) == before)
         if not spec.resource_id:
             self._problem("the resource's `id` is empty; give a template such as `{path.id}`")
+        if len(set(spec.authenticators)) < len(spec.authenticators):
+            self._problem("an authenticator stands twice in `authenticators`; each is asked once")
+        if spec.protocol == "tcp":
+            self._connection(spec, segments)
         if len({name.lower() for name in spec.headers}) < len(spec.headers):
             self._problem("a header stands twice in `headers`; names are the same in upper and lower case")
         return route if len(self.problems) == before else None
+
+    def _sources(self, route: Route, *, sound: bool) -> None:
+        """A body is read only where a mapping looks at it, and a connection has nothing but itself."""
+        names = [source.name for source in route.sources()]
+        body = next((name for name in names if name.startswith("body.")), None)
+        if body is not None and route.body is None:
+            self._problem(f"`{body}` is read, but the route reads no bodies; add `body: {{accept: [json]}}`")
+        if body is None and route.body is not None and sound:
+            self._problem("the route has `body`, but nothing reads a `body.NAME`; map one, or remove `body`")
+        absent = next((name for name in names if name.startswith(("query.", "headers.", "body."))), None)
+        if absent is not None and route.protocol == "tcp":
+            self._problem(f"a connection has no `{absent}`: it has `source.…`, `request.…`, `path.…`, `principal.…`")
+
+    def _connection(self, spec: RouteSpec, segments: tuple[Segment, ...]) -> None:
+        """A connection has a port, and nothing else that a request has."""
+        if len(segments) != 1 or segments[0].rest or not (segments[0].literal or "0").isdecimal():
+            self._problem("with `protocol: tcp` the path is the destination's port: `/5432`, or `/{port}`")
+        given = [
+            name
+            for name, is_given in (
+                ("methods", spec.methods != ("*",)),
+                ("body", spec.body is not None),
+                ("preflight", spec.preflight),
+                ("headers", bool(spec.headers)),
+            )
+            if is_given
+        ]
+        if given:
+            self._problem(f"a connection has no `{given[0]}`: leave it out with `protocol: tcp`")
 
     def _problem(self, text: str) -> None:
         message = f"route `{self.spec.name}`: {text}"

@@ -38,13 +38,20 @@ def _path_covers(one: tuple[Segment, ...], other: tuple[Segment, ...]) -> bool:
 
 
 def _covers(one: Route, other: Route) -> bool:
-    methods = one.methods is None or (other.methods is not None and other.methods <= one.methods)
+    methods = one.protocol == other.protocol and (
+        one.methods is None or (other.methods is not None and other.methods <= one.methods)
+    )
     return methods and host_covers(one.host, other.host) and _path_covers(one.segments, other.segments)
 
 
 def _overlap(one: Route, other: Route) -> bool:
     methods = one.methods is None or other.methods is None or bool(one.methods & other.methods)
-    return methods and _hosts_overlap(one.host, other.host) and _paths_overlap(one.segments, other.segments)
+    return (
+        one.protocol == other.protocol
+        and methods
+        and _hosts_overlap(one.host, other.host)
+        and _paths_overlap(one.segments, other.segments)
+    )
 
 
 def conflicts(routes: Sequence[Route]) -> list[Problem]:
@@ -69,7 +76,13 @@ def _takers(route: Route, routes: Sequence[Route]) -> list[Route]:
     taken: set[str] = set()
     for other in routes:
         same_path = _path_covers(other.segments, route.segments) and _path_covers(route.segments, other.segments)
-        if other.host == route.host and same_path and other.methods is not None and other.methods < route.methods:
+        if (
+            other.protocol == route.protocol
+            and other.host == route.host
+            and same_path
+            and other.methods is not None
+            and other.methods < route.methods
+        ):
             takers.append(other)
             taken |= other.methods
     return takers if route.methods <= taken else []

@@ -8,25 +8,35 @@ is never a matter of order.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
+from authz.core.body import BodyRules, declares_body
 from authz.core.convert import Kind, convert
 from authz.core.errors import NoRoute, Reason, RequestRefused
 from authz.core.headers import Headers
-from authz.core.lookup import Lookup, Source, bad_value
+from authz.core.lookup import Lookup, Memo, Source, bad_value
 from authz.core.mapping import Template
 from authz.core.model import (
     Entity,
     EntitySlice,
     EntityUid,
     HeaderEdits,
+    Protocol,
     Query,
     Request,
     Value,
 )
 
+# RFC 9110, 9.1; RFC 6454, 6.2. Two fields that a proxy joined by a comma match neither.
+_METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_ORIGIN = re.compile(r"null|[a-z][a-z0-9+.-]*://(?:[A-Za-z0-9._~%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+# Nothing decides of a preflight, so nothing may make another method of it (frameworks' headers that override it).
+_NOT_IN_A_PREFLIGHT = (
+    "authorization", "proxy-authorization", "cookie", "x-http-method-override", "x-http-method", "x-method-override",
+)  # fmt: skip
 # Printable ASCII but the percent sign, so that what is encoded can be decoded without doubt.
 _HEADER_SAFE = "".join(chr(c) for c in range(0x20, 0x7F) if chr(c) != "%")
 
@@ -67,13 +77,30 @@ class Route:
     attributes: tuple[ContextAttribute, ...]
     issuers: frozenset[str]
     anonymous: EntityUid | None
+    authenticators: tuple[str, ...] = ()
+    """Names of those that are asked, in order; empty: all there are, in the configuration's order."""
+    body: BodyRules | None = None
+    """None: the body is never read."""
+    preflight: bool = False
+    """CORS preflights for this route pass to the service without a decision."""
+    protocol: Protocol = "http"
     headers: tuple[tuple[str, Template], ...]
+    headers_of_identity: bool = False
+    """Do the identity headers depend on the identity alone?"""
     foreign_headers: tuple[str, ...] = ()
     """Identity headers that only other routes set: a client's own must not pass here either."""
     information: tuple[tuple[str, tuple[tuple[str, Template], ...]], ...]
     fail_open: bool
     file: str = ""
     line: int | None = None
+
+    def sources(self) -> Iterator[Source]:
+        """Everything that the route reads; what is read in several places comes several times."""
+        yield from (attribute.source for attribute in self.attributes)
+        templates = [self.resource_id, *(template for _, template in (*self.resource_parents, *self.headers))]
+        templates += [template for _, keys in self.information for _, template in keys]
+        for template in templates:
+            yield from (part for part in template.parts if isinstance(part, Source))
 
     def check_aliases(self, headers: Headers) -> None:
         """Refuses `X_Auth_User` where `x-auth-user` is an identity header: to CGI-style upstreams they are one.
@@ -109,21 +136,32 @@ class Route:
         )
 
     def _context(self, lookup: Lookup) -> Mapping[str, Value]:
+        known = lookup.memo.context(self.name, lookup, self._context_of_identity)
         context: dict[str, Value] = dict(self.constants)
         for attribute in self.attributes:
-            raw = attribute.source.read(lookup)
-            if raw is not None:
-                context[attribute.name] = convert(
-                    attribute.kind, raw, attribute.source, entity_type=attribute.entity_type
-                )
-            elif attribute.required:
-                raise bad_value(attribute.source, "a value, for the route requires it")
+            if not attribute.source.from_identity:
+                _read(attribute, lookup, context)
+            elif attribute.name in known:
+                context[attribute.name] = known[attribute.name]
         if lookup.identity.token is not None:
             context["token"] = lookup.identity.token
         return context
 
+    def _context_of_identity(self, lookup: Lookup) -> Mapping[str, Value]:
+        """What of the context is the same for each request of one identity."""
+        context: dict[str, Value] = {}
+        for attribute in self.attributes:
+            if attribute.source.from_identity:
+                _read(attribute, lookup, context)
+        return context
+
     def edits(self, lookup: Lookup) -> HeaderEdits:
         """The identity headers of an allowed request: each that any route sets is set here, or removed."""
+        if self.headers_of_identity:
+            return lookup.memo.edits(self.name, lookup, self._edits)
+        return self._edits(lookup)
+
+    def _edits(self, lookup: Lookup) -> HeaderEdits:
         kept: list[tuple[str, str]] = []
         removed: list[str] = list(self.foreign_headers)
         for name, template in self.headers:
@@ -141,6 +179,15 @@ class Route:
     def keys(self, lookup: Lookup) -> Mapping[str, Mapping[str, str]]:
         """Information point → keys to ask it with."""
         return {point: {key: _required(template, lookup) for key, template in keys} for point, keys in self.information}
+
+
+def _read(attribute: ContextAttribute, lookup: Lookup, context: dict[str, Value]) -> None:
+    source = attribute.source
+    raw = source.read(lookup)
+    if raw is not None:
+        context[attribute.name] = convert(attribute.kind, raw, source, entity_type=attribute.entity_type)
+    elif attribute.required:
+        raise bad_value(source, "a value, for the route requires it")
 
 
 def header_value(value: str) -> str:
@@ -179,16 +226,21 @@ class RouteTable:
 
     def __init__(self, routes: tuple[Route, ...] = ()) -> None:
         self.routes = routes
-        self._root = _Node()
+        self.memo = Memo()
+        """For the lookups of this table's routes, whose names are unique."""
+        self.reads_bodies = any(route.body is not None for route in routes)
+        """Does any route read bodies?"""
+        self._preflights = any(route.preflight for route in routes)
+        self._roots: dict[Protocol, _Node] = {"http": _Node(), "tcp": _Node()}
         for route in routes:
             self._insert(route)
 
     def _insert(self, route: Route) -> None:
-        node = self._root
+        node = self._roots[route.protocol]
         for segment in route.segments:
             if segment.rest:
                 node.rest.append(route)
-                node.rest.sort(key=_narrowness)
+                node.rest.sort(key=narrowness)
                 return
             if segment.literal is None:
                 node.parameter = node.parameter or _Node()
@@ -196,7 +248,7 @@ class RouteTable:
             else:
                 node = node.literals.setdefault(segment.literal, _Node())
         node.leaf.append(route)
-        node.leaf.sort(key=_narrowness)
+        node.leaf.sort(key=narrowness)
 
     def match(self, request: Request) -> tuple[Route, Mapping[str, str]]:
         """The narrowest route that covers the request, and its path parameters.
@@ -205,10 +257,30 @@ class RouteTable:
             NoRoute: none does.
         """
         segments = request.path.segments
-        route = _walk(self._root, segments, 0, request.method, request.host)
+        route = _walk(self._roots[request.protocol], segments, 0, request.method, request.host)
         if route is None:
             raise NoRoute("no route covers the request's method, host and path")
         return route, _parameters(route, segments)
+
+    def preflight(self, request: Request) -> Route | None:
+        """The route that a CORS preflight asks about, if its preflights pass; None: it is a request like any other.
+
+        Reference: Fetch standard, 4.8, CORS-preflight fetch: `OPTIONS`, one `Origin`, and one
+        `Access-Control-Request-Method`, which is the method of the request that is to follow. It never carries a
+        credential, nor a body: what does is no preflight.
+        """
+        if not self._preflights or request.method != "OPTIONS" or request.protocol != "http":
+            return None
+        headers = request.headers
+        methods, origins = headers.all("access-control-request-method"), headers.all("origin")
+        if len(methods) != 1 or _METHOD.fullmatch(methods[0]) is None:
+            return None
+        if len(origins) != 1 or _ORIGIN.fullmatch(origins[0]) is None:
+            return None
+        if any(headers.count(name) for name in _NOT_IN_A_PREFLIGHT) or request.body or declares_body(headers):
+            return None
+        route = _walk(self._roots["http"], request.path.segments, 0, methods[0], request.host)
+        return route if route is not None and route.preflight else None
 
 
 def _walk(node: _Node, segments: tuple[str, ...], position: int, method: str, host: str) -> Route | None:
@@ -245,7 +317,8 @@ def _parameters(route: Route, segments: tuple[str, ...]) -> Mapping[str, str]:
     return found
 
 
-def _narrowness(route: Route) -> tuple[int, int, int]:
+def narrowness(route: Route) -> tuple[int, int, int]:
+    """Orders routes of one path: exact host, `*.suffix`, `*`; then fewer methods first. Narrower is less."""
     if route.host == "*":
         host = (2, 0)
     elif route.host.startswith("*."):

@@ -12,9 +12,11 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from authz.authn.carriers import BEARER
 from authz.authn.issuer import Issuer
 from authz.authn.jwks import StaticKeys
-from authz.authn.jwt import BearerTokens
+from authz.authn.jwt import TokenVerifier
+from authz.authn.tokens import TokenAuthenticator
 from authz.core.claims import IdentitySource
 from authz.core.model import CanonicalPath, Headers, Request
 
@@ -132,20 +134,31 @@ def static(*keys: Mapping[str, Any]) -> StaticKeys:
     return StaticKeys.from_jwks(jwks(*keys))
 
 
-def tokens(*issuers: Issuer, now: Any = None, **settings: Any) -> BearerTokens:
-    return BearerTokens(issuers or (issuer(),), now=now if now is not None else Clock(), **settings)
+def verifier(*issuers: Issuer, now: Any = None, **settings: Any) -> TokenVerifier:
+    return TokenVerifier(issuers or (issuer(),), now=now if now is not None else Clock(), **settings)
 
 
-def asking(*authorization: str) -> Request:
-    """A request with these Authorization headers."""
+def tokens(*issuers: Issuer, now: Any = None, **settings: Any) -> TokenAuthenticator:
+    """Of the Authorization header."""
+    return TokenAuthenticator(verifier(*issuers, now=now, **settings), BEARER)
+
+
+def request_with(headers: Headers, extensions: Mapping[str, str] | None = None) -> Request:
+    """A request with these header fields, and what a proxy vouches for."""
     return Request(
         id="r-1",
         method="GET",
         scheme="https",
         host="api.example.com",
         path=CanonicalPath(text="/", segments=("",)),
-        headers=Headers([("Authorization", value) for value in authorization]),
+        headers=headers,
+        extensions=extensions or {},
     )
+
+
+def asking(*authorization: str) -> Request:
+    """A request with these Authorization headers."""
+    return request_with(Headers([("Authorization", value) for value in authorization]))
 
 
 def bearing(token: str) -> Request:

@@ -49,7 +49,11 @@ class TestHit:
         first = check(authenticator, token)
         assert check(authenticator, token) is first
         assert check(authenticator, f"  {token} ") is first
-        assert (authenticator.hits, authenticator.misses, authenticator.remembered) == (2, 1, 1)
+        assert (authenticator.verifier.hits, authenticator.verifier.misses, authenticator.verifier.remembered) == (
+            2,
+            1,
+            1,
+        )
 
     def test_another_token_of_the_same_claims_is_another(self):
         authenticator = tokens()
@@ -59,7 +63,11 @@ class TestHit:
         authenticator = tokens()
         for _ in range(2):
             assert reason(authenticator, signed(name="second")) is Reason.TOKEN_SIGNATURE
-        assert (authenticator.hits, authenticator.misses, authenticator.remembered) == (0, 2, 0)
+        assert (authenticator.verifier.hits, authenticator.verifier.misses, authenticator.verifier.remembered) == (
+            0,
+            2,
+            0,
+        )
 
 
 class TestExpiry:
@@ -72,7 +80,7 @@ class TestExpiry:
         clock.time = NOW + 330
         for _ in range(2):
             assert reason(authenticator, token) is Reason.TOKEN_EXPIRED
-        assert authenticator.remembered == 0
+        assert authenticator.verifier.remembered == 0
 
     def test_it_is_told_the_expiry_without_the_leeway(self):
         assert check(tokens(), signed(claims(exp=NOW + 300))).expires_at == NOW + 300
@@ -88,7 +96,7 @@ class TestKeyRotation:
         keys.publish("second", "third")
         assert reason(authenticator, old) is Reason.TOKEN_KEY_UNKNOWN
         assert check(authenticator, new) is was
-        assert authenticator.remembered == 1
+        assert authenticator.verifier.remembered == 1
 
     def test_a_key_replaced_under_the_same_id_counts_as_gone(self):
         keys = Rotating("first")
@@ -110,7 +118,7 @@ class TestKeyRotation:
         first = check(authenticator, token)
         keys.publish("first")
         assert check(authenticator, token) is first
-        assert authenticator.misses == 1
+        assert authenticator.verifier.misses == 1
 
     def test_without_current_keys_nothing_is_served(self):
         keys = Rotating("first")
@@ -136,11 +144,11 @@ class TestDenyList:
     def test_it_counts_at_once_for_new_and_remembered_tokens(self, text):
         authenticator, token = tokens(), signed(claims(jti="t-1"))
         first = check(authenticator, token)
-        authenticator.deny_list = DenyList.parse(text)
+        authenticator.verifier.deny_list = DenyList.parse(text)
         for _ in range(2):
             assert reason(authenticator, token) is Reason.TOKEN_REVOKED
         assert reason(tokens(deny_list=DenyList.parse(text)), token) is Reason.TOKEN_REVOKED
-        authenticator.deny_list = DenyList()
+        authenticator.verifier.deny_list = DenyList()
         assert check(authenticator, token) is first
 
     @pytest.mark.parametrize(
@@ -166,7 +174,7 @@ class TestDenyList:
         with pytest.raises(Unauthenticated) as caught:
             check(authenticator, signed())
         assert "u-1" not in caught.value.detail
-        assert "u-1" not in repr(authenticator.deny_list)
+        assert "u-1" not in repr(authenticator.verifier.deny_list)
 
 
 class TestBounds:
@@ -178,9 +186,9 @@ class TestBounds:
         assert check(authenticator, one) is first
         check(authenticator, three)
         assert check(authenticator, one) is first
-        assert (authenticator.remembered, authenticator.misses) == (2, 3)
+        assert (authenticator.verifier.remembered, authenticator.verifier.misses) == (2, 3)
         check(authenticator, two)
-        assert authenticator.misses == 4
+        assert authenticator.verifier.misses == 4
 
     def test_a_large_token_takes_more_room(self):
         authenticator = tokens(cache_size=3)
@@ -188,11 +196,11 @@ class TestBounds:
         small = [signed(claims(sub=f"u-{n}")) for n in range(3)]
         for token in (*small, large):
             check(authenticator, token)
-        assert authenticator.remembered == 1
+        assert authenticator.verifier.remembered == 1
 
     def test_a_token_larger_than_the_cache_is_verified_each_time(self):
         authenticator = tokens(cache_size=1)
         large = signed(claims(padding="x" * PLACE))
         for _ in range(2):
             assert check(authenticator, large) is not None
-        assert (authenticator.remembered, authenticator.misses) == (0, 2)
+        assert (authenticator.verifier.remembered, authenticator.verifier.misses) == (0, 2)

@@ -1,4 +1,4 @@
-"""The Authorization header, and a token's outer form."""
+"""A token's outer form."""
 
 import json
 from contextlib import suppress
@@ -7,70 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.authn.compact import bearer_token, unverified_token
+from authz.authn.carriers import BEARER
+from authz.authn.compact import unverified_token
 from authz.core.errors import Reason, Unauthenticated
 from tests.authn.issuing import b64
-
-
-class TestHeader:
-    @pytest.mark.parametrize(
-        "values",
-        [
-            (),
-            ("",),
-            ("Basic dXNlcjpwYXNz",),
-            ("Digest username=bearer, realm=x",),
-            ("Bearerish x",),
-            ("bearer-token x",),
-            ("DPoP x",),
-            ("AWS4-HMAC-SHA256 Credential=a, SignedHeaders=b",),
-            ("eyJ.eyJ.x",),
-            ("Basic a", "Basic b"),
-        ],
-    )
-    def test_other_schemes_are_not_ours(self, values):
-        assert bearer_token(values) is None
-
-    @pytest.mark.parametrize(
-        "value", ["Bearer a.b.c", "bearer a.b.c", "BEARER a.b.c", "Bearer   a.b.c", " Bearer a.b.c ", "\tbEaReR a.b.c"]
-    )
-    def test_the_scheme_is_read_in_any_case(self, value):
-        assert bearer_token((value,)) == "a.b.c"
-
-    @pytest.mark.parametrize(
-        "value",
-        [
-            "Bearer",
-            "bearer ",
-            "Bearer   ",
-            "Bearer\ta.b.c",
-            "Bearer,a.b.c",
-            "Bearer=a.b.c",
-            "Bearer:a.b.c",
-            "bearer\x00a",
-        ],
-    )
-    def test_bearer_without_a_token_is_malformed(self, value):
-        with pytest.raises(Unauthenticated) as caught:
-            bearer_token((value,))
-        assert caught.value.reason is Reason.TOKEN_MALFORMED
-
-    @pytest.mark.parametrize(
-        "values",
-        [
-            ("Bearer a.b.c", "Bearer a.b.c"),
-            ("Basic x", "Bearer a.b.c"),
-            ("Bearer a.b.c", ""),
-            ("Basic x, Bearer a.b.c",),
-            ("Basic x,bearer a.b.c",),
-            ("Basic x", "Digest y, bearer a.b.c"),
-        ],
-    )
-    def test_a_second_credential_is_ambiguous(self, values):
-        with pytest.raises(Unauthenticated) as caught:
-            bearer_token(values)
-        assert caught.value.reason is Reason.CREDENTIALS_AMBIGUOUS
-
 
 OBJECT = b64(b'{"a":1}')
 
@@ -138,6 +78,6 @@ class TestCompact:
     def test_no_text_raises_anything_else(self, text):
         for value in (text, f"Bearer {text}", f"{text},bearer {text}"):
             with suppress(Unauthenticated):
-                token = bearer_token((value,))
+                token = BEARER.read((value,))
                 if token is not None:
                     unverified_token(token)

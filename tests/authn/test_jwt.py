@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from authz.authn.issuer import MAX_LEEWAY, Issuer
 from authz.authn.jwks import StaticKeys
-from authz.authn.jwt import BearerTokens
 from authz.authn.keys import Keys, key_from_jwk
+from authz.authn.tokens import TokenAuthenticator
 from authz.core.errors import Misconfigured, Reason, Unauthenticated
 from authz.core.model import EntityUid, Identity
 from tests.authn.issuing import (
@@ -31,13 +31,13 @@ from tests.authn.issuing import (
 )
 
 
-def accepted(token: str, authenticator: BearerTokens | None = None) -> Identity:
+def accepted(token: str, authenticator: TokenAuthenticator | None = None) -> Identity:
     identity = now_or_never((authenticator or tokens()).authenticate(bearing(token)))
     assert isinstance(identity, Identity)
     return identity
 
 
-def refused(token: str, authenticator: BearerTokens | None = None) -> Reason:
+def refused(token: str, authenticator: TokenAuthenticator | None = None) -> Reason:
     with pytest.raises(Unauthenticated) as caught:
         now_or_never((authenticator or tokens()).authenticate(bearing(token)))
     assert caught.value.status == 401
@@ -470,7 +470,7 @@ class TestBounds:
         self.identity_or_unauthenticated("", tokens(), *values)
 
     @staticmethod
-    def identity_or_unauthenticated(value: str, authenticator: BearerTokens, *more: str) -> None:
+    def identity_or_unauthenticated(value: str, authenticator: TokenAuthenticator, *more: str) -> None:
         with suppress(Unauthenticated):
             identity = now_or_never(authenticator.authenticate(asking(value, *more)))
             assert identity is None or isinstance(identity, Identity)
