@@ -7,9 +7,11 @@ that could not be read), and added what it lacks: who the peer is, a limit on co
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +19,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
 from authz.core.model import Peer
+from authz.servers.http_limits import HttpLimits
 from authz.servers.listeners import (
     BACKLOG,
     Listener,
@@ -25,29 +28,12 @@ from authz.servers.listeners import (
     bind_unix,
     cannot_listen,
 )
-from authz.servers.trust import TrustedPeers
+from authz.servers.tls import Certificates
+from authz.servers.tls_handshake import Failures, Handshake, Terms
+from authz.servers.trust import TrustedPeers, certificate_peer
 from authz.servers.unix_socket import remove
 
 _NOBODY = Peer()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HttpLimits:
-    """What bounds one listener's connections. All times in seconds."""
-
-    connections: int = 1024
-    """Open at once; more are closed as soon as they are accepted."""
-    line_bytes: int = 16_384
-    """Longest request target."""
-    field_bytes: int = 16_384
-    """Longest header field, name and value together: the tokens of 8 kB that gateways issue fit well."""
-    fields: int = 128
-    header_timeout: float = 10.0
-    """From a connection's begin, later from a request's first byte, until its header is complete."""
-    idle_timeout: float = 3630.0
-    """Between two requests. Longer than proxies keep theirs (Envoy: an hour), so that it is they who close."""
-    linger: float = 1.0
-    """How long what is left of a body is thrown away, so that the answer before it is not lost to a reset."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +55,8 @@ class Acceptor(web.Server):
         # A proxy that has gone away waits for no decision; the check is recorded as cancelled.
         super().__init__(callbacks.serve, handler_cancellation=True)
         self.open: set[Connection] = set()
+        self.handshakes: set[Handshake] = set()
+        """Connections without TLS so far, where it is to come first."""
         self.refused = 0
         self.address = str(listener)
         self.limits = limits
@@ -77,10 +65,43 @@ class Acceptor(web.Server):
         self._trusted = trusted
         self._server: asyncio.Server | None = None
         self._identity: tuple[int, int] | None = None
+        self._tls = listener.tls if isinstance(listener, TcpListener) else None
+        self._terms = self._handshake_terms(self._tls) if self._tls is not None else None
+        self._closed = False
 
-    def __call__(self) -> web.RequestHandler:
+    def __call__(self) -> asyncio.Protocol:  # type: ignore[override]
         """A new connection's protocol."""
-        return Connection(self)
+        if self._terms is None:
+            return Connection(self)
+        return Handshake(self._terms)
+
+    def _handshake_terms(self, certificates: Certificates) -> Terms:
+        return Terms(
+            certificates=certificates,
+            timeout=self.limits.header_timeout,
+            linger=self.limits.linger,
+            admit=self._admit,
+            secured=lambda handshake: Connection(self, handshake),
+            gone=self._shaken,
+            failures=Failures(),
+        )
+
+    def has_room(self) -> bool:
+        """May one more connection stay? Counts those that may not."""
+        if len(self.open) + len(self.handshakes) < self.limits.connections:
+            return True
+        self.refused += 1
+        return False
+
+    def _admit(self, handshake: Handshake) -> bool:
+        if self._closed or not self.has_room():
+            return False
+        self.handshakes.add(handshake)
+        return True
+
+    def _shaken(self, handshake: Handshake) -> None:
+        self.handshakes.discard(handshake)
+        self.callbacks.gone()
 
     async def listen(self) -> None:
         """Accepts connections from now on.
@@ -107,13 +128,21 @@ class Acceptor(web.Server):
 
     async def _listen_unix(self, listener: UnixListener) -> None:
         bound, self._identity = await asyncio.to_thread(bind_unix, listener)
-        self._server = await asyncio.get_running_loop().create_unix_server(self, sock=bound, backlog=BACKLOG)
+        loop = asyncio.get_running_loop()
+        # Who bound it removes it: since 3.13 the loop would, though other processes may still listen there.
+        keep: dict[str, Any] = {}
+        if "cleanup_socket" in inspect.signature(loop.create_unix_server).parameters:
+            keep["cleanup_socket"] = False
+        self._server = await loop.create_unix_server(self, sock=bound, backlog=BACKLOG, **keep)
 
     async def close(self) -> None:
         """Accepts no more. What is open stays open."""
         if self._server is not None:
             self._server.close()
             self._server = None
+        self._closed = True
+        for handshake in tuple(self.handshakes):
+            handshake.drop()  # nothing was asked yet
         if isinstance(self._listener, UnixListener) and self._identity is not None:
             await asyncio.to_thread(remove, Path(self._listener.path), self._identity)
 
@@ -122,15 +151,19 @@ class Acceptor(web.Server):
         if isinstance(self._listener, UnixListener):
             return self._trusted.peer(None)
         name = transport.get_extra_info("peername")
-        return self._trusted.peer(name[0] if name else "")
+        address = name[0] if name else ""
+        if self._tls is None or self._tls.files.client_ca is None:
+            return self._trusted.peer(address)
+        certificate = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        return certificate_peer(address, certificate or b"", self._tls.files.clients, now=datetime.now(UTC))
 
 
 class Connection(web.RequestHandler):
     """aiohttp's protocol for one connection, with our answers to what it cannot read."""
 
-    __slots__ = ("acceptor", "busy", "peer", "pipe", "received", "waiting_since")
+    __slots__ = ("acceptor", "busy", "handshake", "peer", "pipe", "received", "waiting_since")
 
-    def __init__(self, acceptor: Acceptor) -> None:
+    def __init__(self, acceptor: Acceptor, handshake: Handshake | None = None) -> None:
         limits = acceptor.limits
         super().__init__(
             acceptor,
@@ -144,6 +177,8 @@ class Connection(web.RequestHandler):
             auto_decompress=False,
         )
         self.acceptor = acceptor
+        self.handshake = handshake
+        """What it was before TLS stood, and whose place it takes."""
         self.peer = _NOBODY
         self.pipe: asyncio.Transport | None = None
         """The transport until it is gone; aiohttp forgets its own as soon as it is told to close."""
@@ -163,13 +198,14 @@ class Connection(web.RequestHandler):
         """Called by the loop. One connection too many ends here."""
         acceptor = self.acceptor
         self.pipe = cast("asyncio.Transport", transport)
-        if len(acceptor.open) >= acceptor.limits.connections:
-            acceptor.refused += 1
+        if self.handshake is not None:
+            acceptor.handshakes.discard(self.handshake)
+        elif not acceptor.has_room():
             self.drop()
             return
         acceptor.open.add(self)
         self.peer = acceptor.peer(transport)
-        self.waiting_since = self._loop.time()
+        self.waiting_since = self._loop.time() if self.handshake is None else self.handshake.began
         super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:

@@ -2,7 +2,8 @@
 
 aiohttp's are: reading HTTP/1.1, pipelining, keep-alive. Not aiohttp's are its error page, log, routing, answers
 of its own to OPTIONS and HEAD, and its response objects, which cost as much as a decision: an answer is one write.
-The body of a request is never read. A connection on which one is still to come is closed after the answer.
+The body of a request is read only if the application asks for it. A connection on which one is still to come is
+closed after the answer.
 """
 
 from __future__ import annotations
@@ -11,14 +12,18 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from email.utils import formatdate
+from functools import partial
 from http import HTTPStatus
 from typing import cast
 
 from aiohttp import web
-from aiohttp.http_exceptions import LineTooLong
+from aiohttp.client_exceptions import ClientPayloadError
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong, PayloadEncodingError
 
-from authz.servers.aiohttp_connection import Acceptor, Callbacks, Connection, HttpLimits, Written
+from authz.core.errors import Reason, RequestRefused
+from authz.servers.aiohttp_connection import Acceptor, Callbacks, Connection, Written
 from authz.servers.http_app import INTERNAL, Answer, HttpApp
+from authz.servers.http_limits import HttpLimits
 from authz.servers.listeners import Listener
 from authz.servers.trust import TrustedPeers
 
@@ -60,8 +65,8 @@ class AiohttpHost:
 
     @property
     def connections(self) -> int:
-        """How many are open."""
-        return sum(len(acceptor.open) for acceptor in self._acceptors)
+        """How many are open, those in a TLS handshake too."""
+        return sum(len(acceptor.open) + len(acceptor.handshakes) for acceptor in self._acceptors)
 
     @property
     def refused_connections(self) -> int:
@@ -148,7 +153,9 @@ class AiohttpHost:
         connection.began()
         self._in_flight += 1
         try:
-            answer = await self._app.answer(request.method, request.raw_path, request.headers.items(), connection.peer)
+            answer = await self._app.answer(
+                request.method, request.raw_path, request.headers.items(), connection.peer, partial(_read, request)
+            )
             # An untrusted peer gets its answer, but no place among the connections.
             keep = request.keep_alive and request.content.is_eof() and connection.peer.trusted
             return self._written(answer, request, keep=keep and not self._draining)
@@ -188,3 +195,18 @@ class AiohttpHost:
         if answer.body and request.method != "HEAD":
             data += answer.body
         return Written(data, cast("Connection", request.protocol), keep=keep)
+
+
+async def _read(request: web.BaseRequest, limit: int) -> bytes:
+    """The body, as `BodyReader` says. Stops at the limit, whatever the peer goes on to send."""
+    if (request.content_length or 0) > limit:
+        raise RequestRefused(Reason.TOO_LARGE, f"expected a body of at most {limit} bytes")
+    found = bytearray()
+    try:
+        async for chunk in request.content.iter_any():
+            found += chunk
+            if len(found) > limit:
+                raise RequestRefused(Reason.TOO_LARGE, f"expected a body of at most {limit} bytes")
+    except (PayloadEncodingError, ClientPayloadError, HttpProcessingError):
+        raise RequestRefused(Reason.BAD_BODY, "the body ended before its end, or its framing is broken") from None
+    return bytes(found)

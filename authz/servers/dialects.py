@@ -13,9 +13,10 @@ path      method                       host             path and query         c
 /nginx    X-Original-Method            X-Forwarded-Host X-Original-URI         X-Real-IP, X-Forwarded-Proto
 /nginx    X-Original-Method            in X-Original-URL, which is absolute    X-Real-IP, in the URL
 /caddy    X-Forwarded-Method           Host             X-Forwarded-Uri        X-Forwarded-For, -Proto
+/haproxy  X-Original-Method            X-Forwarded-Host X-Original-URI         X-Forwarded-For, -Proto
 ========  ===========================  ===============  =====================  ======================
 
-The query of the three fixed paths is the client's wherever Caddy adds it, so it is never read.
+The query of the fixed paths is the client's wherever Caddy adds it, so it is never read.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ class Dialect(StrEnum):
     """auth_request of nginx, and of ingress-nginx."""
     CADDY = "caddy"
     """Caddy's forward_auth."""
+    HAPROXY = "haproxy"
+    """HAProxy with the Lua scripts auth-request and auth-intercept."""
 
 
 class Asked(NamedTuple):
@@ -58,6 +61,7 @@ _FIXED_PATHS: Mapping[str, Dialect] = {
     "/traefik": Dialect.TRAEFIK,
     "/nginx": Dialect.NGINX,
     "/caddy": Dialect.CADDY,
+    "/haproxy": Dialect.HAPROXY,
 }
 
 
@@ -197,9 +201,35 @@ def _split_url(url: str) -> tuple[str, str, str]:
     return scheme, host, slash + path
 
 
+# --- HAProxy -----------------------------------------------------------------------------------------------
+
+
+def _haproxy(method: str, target: str, headers: Headers, trusted_hops: int) -> Asked:
+    """HAProxy says nothing of its own: its configuration must set each header that is read here.
+
+    The script joins repeated fields with a comma, in reverse order. So where a rule adds to what the client sent
+    (`option forwardfor`, `add-header`), a forged value comes last, and every value here must be one alone. Hops
+    before HAProxy are counted by HAProxy.
+    """
+    forwarded_for = _only(headers, "x-forwarded-for")
+    if "," in forwarded_for:
+        raise _bad_check("`x-forwarded-for` holds more than one address; set it with `set-header`, not `add-header`")
+    credential = headers.get("authorization")
+    if credential is not None and "," in credential:
+        check_one_credential(credential)
+    return Asked(
+        method=_only(headers, "x-original-method"),
+        scheme=_only(headers, "x-forwarded-proto"),
+        host=_only(headers, "x-forwarded-host"),
+        target=_only(headers, "x-original-uri"),
+        source_address=forwarded_address(forwarded_for),
+    )
+
+
 _READERS: Mapping[Dialect, Callable[[str, str, Headers, int], Asked]] = {
     Dialect.ENVOY: _envoy,
     Dialect.TRAEFIK: _traefik,
     Dialect.NGINX: _nginx,
     Dialect.CADDY: _caddy,
+    Dialect.HAPROXY: _haproxy,
 }

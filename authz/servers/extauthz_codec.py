@@ -8,16 +8,21 @@ to Envoy. So every answer made here carries both an explicit status and the one 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import lru_cache
 from typing import Literal
 from urllib.parse import quote
 
 from google.protobuf.message import DecodeError
 
+from authz.core.connections import canonical_connection
 from authz.core.enforce import Response
 from authz.core.errors import Reason, RequestRefused
-from authz.core.model import Allowed, Denied, Failed, Headers, Outcome, Peer, Request
+from authz.core.mapping import CONTEXT_EXTENSION, FORWARDED_CERTIFICATE, SNI, SOURCE_PRINCIPAL
+from authz.core.model import Allowed, BodyState, Denied, Failed, Headers, Outcome, Peer, Request
 from authz.core.request import STRICT, PathRules, canonical_request
+from authz.servers.bodies import envoys_checked_body
 from authz.servers.dialects import check_one_credential
 from authz.servers.extauthz_pb2 import (
     AttributeContext,
@@ -33,15 +38,10 @@ from authz.servers.trust import canonical_address, client_address, forwarded_add
 
 OnFailure = Literal["deny", "error"]
 
-SOURCE_PRINCIPAL = "envoy.source.principal"
-"""The client certificate's first URI name, else its first DNS name, else its subject."""
 DESTINATION_PRINCIPAL = "envoy.destination.principal"
 """The same of the proxy's own certificate."""
-SNI = "envoy.sni"
 ALTERED_HEADERS = "envoy.altered_headers"
 """Comma-separated names of headers whose text may differ from the bytes that the client sent."""
-CONTEXT = "envoy.context."
-"""Prefix of `context_extensions`, which the proxy's own configuration sets."""
 
 SERVING, NOT_SERVING, SERVICE_UNKNOWN = 1, 2, 3
 """grpc.health.v1, HealthCheckResponse.ServingStatus."""
@@ -60,8 +60,9 @@ _NEVER = frozenset(
 )  # fmt: skip
 _NEVER_UPSTREAM = ("x-envoy-", "x-forwarded-")
 # google.rpc.Code. Any but 0 denies; these say why to whoever reads Envoy's own records.
-_RPC_CODES: Mapping[int, int] = {400: 3, 401: 16, 403: 7, 404: 5, 429: 8, 500: 13, 503: 14, 504: 4}
+_RPC_CODES: Mapping[int, int] = {302: 16, 303: 16, 400: 3, 401: 16, 403: 7, 404: 5, 429: 8, 500: 13, 503: 14, 504: 4}
 _PERMISSION_DENIED, _INTERNAL = 7, 13
+_REDIRECTS = frozenset({302, 303})
 
 
 def decode(
@@ -72,12 +73,16 @@ def decode(
     rules: PathRules = STRICT,
     trusted_hops: int = 0,
     use_external_address: bool = False,
+    body_limit: Callable[[Request], int] | None = None,
 ) -> Request:
-    """The request that a serialized `envoy.service.auth.v3.CheckRequest` asks about.
+    """The request, or the connection, that a serialized `envoy.service.auth.v3.CheckRequest` asks about.
 
     Header values: where Envoy sends raw bytes (`encode_raw_headers`) they are read as UTF-8, and as ISO-8859-1
     where they are not UTF-8 (RFC 9110, 5.5). Otherwise Envoy sends text in which each byte outside UTF-8 is `!`.
-    Values that may be altered in one of these ways are named in `extensions`. The body is not decoded.
+    Values that may be altered in one of these ways are named in `extensions`.
+
+    A check without an HTTP request is the network filter's: about a connection, which has the downstream address, the
+    destination's port, the server name if the filter has `include_tls_session`, and the client certificate's name.
 
     Args:
         data: the message.
@@ -89,17 +94,19 @@ def decode(
             here. 0 and 1: the downstream connection's.
         use_external_address: the client's address is `x-envoy-external-address`, which an edge Envoy with
             `use_remote_address` sets for clients from outside, and only for these. Goes before `trusted_hops`.
+        body_limit: how many bytes of the request's body are read (one more is kept, to show that there are more);
+            0: it is left where it is, neither copied nor decoded. None: no body is ever read.
 
     Raises:
-        RequestRefused: `bad_check` where the bytes are no CheckRequest, hold no HTTP request or contradict
-            themselves; else the reason code of the part that cannot be read in one way only.
+        RequestRefused: `bad_check` where the bytes are no CheckRequest, hold neither an HTTP request nor a connection
+            or contradict themselves; else the reason code of the part that cannot be read in one way only.
     """
     try:
         attributes = CheckRequest.FromString(data).attributes
     except DecodeError:
         raise _bad_check("the bytes are no `envoy.service.auth.v3.CheckRequest`") from None
     if not attributes.request.HasField("http"):
-        raise _bad_check("it holds no HTTP request; use the HTTP filter `ext_authz`, the TCP filter has nothing to map")
+        return _connection(attributes, id, peer)
     http = attributes.request.http
     headers, altered = _headers(http, data)
     _check_agreement(http, headers)
@@ -110,7 +117,7 @@ def decode(
     source = None
     if peer.trusted:
         source = _source_address(attributes, headers, trusted_hops=trusted_hops, external=use_external_address)
-    return canonical_request(
+    request = canonical_request(
         id=id,
         method=http.method,
         scheme=http.scheme,
@@ -120,9 +127,53 @@ def decode(
         peer=peer,
         source_address=source,
         external_id=external_id[:MAX_EXTERNAL_ID] if external_id is not None else None,
-        extensions=_extensions(attributes, altered),
+        extensions=_extensions(attributes, headers, altered),
         rules=rules,
     )
+    limit = body_limit(request) if body_limit is not None else 0
+    return _with_body(request, http, limit) if limit else request
+
+
+def _connection(attributes: AttributeContext, id: str, peer: Peer) -> Request:
+    destination = attributes.destination.address.socket_address
+    address = canonical_address(destination.address)
+    if address is None:
+        raise _bad_check("it holds neither an HTTP request nor a connection to an IP address and port")
+    source = attributes.source.address.socket_address.address
+    return canonical_connection(
+        id=id,
+        address=address,
+        port=destination.port_value,
+        server_name=attributes.tls_session.sni,
+        peer=peer,
+        source_address=canonical_address(source) if peer.trusted else None,
+        extensions=_extensions(attributes, Headers(), []),
+    )
+
+
+def _with_body(request: Request, http: AttributeContext.HttpRequest, limit: int) -> Request:
+    text, octets = http.body, http.raw_body
+    if text and octets:
+        raise _bad_check("it has both `body` and `raw_body`; expected one of them")
+    body = octets or text
+    state = envoys_checked_body(request.headers, body, http.size)
+    if state is BodyState.WHOLE and b"!" in text:  # Envoy's sign for each byte outside UTF-8
+        state = BodyState.ALTERED
+    return replace(request, body=body[: limit + 1], body_state=state)
+
+
+def asker_of(data: bytes) -> Headers | None:
+    """The header fields of a check that cannot be answered as asked, to choose the form of the refusal; None: it has
+    none that can be read. Nothing about them is checked.
+    """
+    try:
+        http = CheckRequest.FromString(data).attributes.request.http
+    except DecodeError:
+        return None
+    fields = http.header_map.headers
+    if fields:
+        return Headers((field.key, field.raw_value.decode("latin-1") or field.value) for field in fields)
+    return Headers(http.headers.items())
 
 
 def _bad_check(what: str) -> RequestRefused:
@@ -140,8 +191,9 @@ def _headers(http: AttributeContext.HttpRequest, data: bytes) -> tuple[Headers, 
     fields: list[tuple[str, str]] = []
     altered: list[str] = []
     for field in raw:
-        name = field.key
-        value = _raw_value(field, altered)
+        name, octets, text = field.key, field.raw_value, field.value
+        # Nearly always the bytes are ASCII and alone.
+        value = octets.decode("ascii") if octets and not text and octets.isascii() else _raw_value(field, altered)
         if name[:1] != ":":
             fields.append((name, value))
         elif claimed.get(name, value) != value:
@@ -207,12 +259,16 @@ def _source_address(attributes: AttributeContext, headers: Headers, *, trusted_h
     return client_address(chain, trusted_hops - 1)
 
 
-def _extensions(attributes: AttributeContext, altered: list[str]) -> Mapping[str, str]:
+def _extensions(attributes: AttributeContext, headers: Headers, altered: list[str]) -> Mapping[str, str]:
     # Not `source.service`: Envoy copies it from a request header, so nobody vouches for it.
     configured = attributes.context_extensions
-    found = {CONTEXT + key: configured[key] for key in configured} if configured else {}
+    found = {CONTEXT_EXTENSION + key: configured[key] for key in configured} if configured else {}
     if value := attributes.source.principal:
         found[SOURCE_PRINCIPAL] = value
+        # Only beside it: where Envoy's own connection has no client certificate, the header is somebody else's word,
+        # which Envoy passes on with ALWAYS_FORWARD_ONLY (measured).
+        if certificates := headers.all("x-forwarded-client-cert"):
+            found[FORWARDED_CERTIFICATE] = ",".join(certificates)
     if value := attributes.destination.principal:
         found[DESTINATION_PRINCIPAL] = value
     if value := attributes.tls_session.sni:
@@ -229,6 +285,7 @@ def encode(
     decision_id: str,
     on_failure: OnFailure = "deny",
     metadata: bool = True,
+    connection: bool = False,
 ) -> bytes:
     """The serialized `envoy.service.auth.v3.CheckResponse` for an outcome.
 
@@ -243,14 +300,23 @@ def encode(
             to do. `error`: as an error (Envoy 1.37 and later), so that the proxy's `failure_mode_allow` decides.
         metadata: add the dynamic metadata `decision_id`, `reason` and `policies`, which Envoy files below
             `envoy.filters.http.ext_authz` for its access log and other filters.
+        connection: the network filter asked. It reads the status alone.
     """
+    if isinstance(outcome, Allowed) and response.allows and metadata and not connection:
+        policies = outcome.decision.policies
+        parts = _allowance(response.headers, response.remove, policies, len(decision_id)) if decision_id else None
+        if parts is not None and decision_id.isascii():
+            return decision_id.encode("ascii").join(parts)
     reply = CheckResponse()
     if response.allows and (isinstance(outcome, Allowed) or (isinstance(outcome, Failed) and outcome.let_through)):
         _allow(reply, response)
     else:
         _refuse(reply, response, outcome, on_failure)
     if metadata:
-        _describe(reply, outcome, decision_id)
+        _describe(reply, outcome.reason, _policies(outcome), decision_id)
+    if connection:
+        for field in ("ok_response", "denied_response", "error_response"):
+            reply.ClearField(field)
     return reply.SerializeToString()
 
 
@@ -284,14 +350,21 @@ def _refuse(reply: CheckResponse, response: Response, outcome: Outcome, on_failu
     failure = isinstance(outcome, Failed)
     status = response.status
     # Envoy passes on any status, 200 too, and 1xx hangs the client.
-    if not 400 <= status <= 599:
+    if not (400 <= status <= 599 or (isinstance(outcome, Denied) and _redirects(response))):
         status = 503 if failure else 403
     reply.status.code = _RPC_CODES.get(status, _PERMISSION_DENIED if status < 500 else _INTERNAL)
     refusal = reply.error_response if failure and on_failure == "error" else reply.denied_response
     refusal.status.code = status
     for name, value in response.headers:
         _add_header(refusal, name.lower(), value)
+    if response.grpc_status:
+        # Envoy makes its own of the HTTP status otherwise: 400 would be INTERNAL, 500 UNKNOWN.
+        _add_header(refusal, "grpc-status", str(response.grpc_status))
     refusal.body = response.body.decode("utf-8", "replace")
+
+
+def _redirects(response: Response) -> bool:
+    return response.status in _REDIRECTS and any(name.lower() == "location" for name, _ in response.headers)
 
 
 def _is_settable(name: str) -> bool:
@@ -314,13 +387,34 @@ def _add_header(message: OkHttpResponse | DeniedHttpResponse, name: str, value: 
     option.append.SetInParent()
 
 
-def _describe(reply: CheckResponse, outcome: Outcome, decision_id: str) -> None:
+def _policies(outcome: Outcome) -> tuple[str, ...]:
+    decision = outcome.decision if isinstance(outcome, Allowed | Denied) else None
+    return decision.policies if decision is not None else ()
+
+
+def _describe(reply: CheckResponse, reason: Reason, policies: tuple[str, ...], decision_id: str) -> None:
     fields = reply.dynamic_metadata.fields
     fields["decision_id"].string_value = decision_id
-    fields["reason"].string_value = outcome.reason.value
-    decision = outcome.decision if isinstance(outcome, Allowed | Denied) else None
-    if decision is not None and decision.policies:
-        fields["policies"].list_value.extend(decision.policies)
+    fields["reason"].string_value = reason.value
+    if policies:
+        fields["policies"].list_value.extend(policies)
+
+
+@lru_cache(maxsize=2048)
+def _allowance(
+    headers: tuple[tuple[str, str], ...], remove: tuple[str, ...], policies: tuple[str, ...], length: int
+) -> tuple[bytes, bytes] | None:
+    """What stands before and after the decision id in the reply to an allowed request; None: it cannot be told apart.
+
+    One caller's replies differ in the id alone, and to build one takes six times as long as to join it. An id of the
+    same length leaves every length around it as it is.
+    """
+    reply = CheckResponse()
+    _allow(reply, Response(status=200, headers=headers, remove=remove))
+    place = "\x01" * length
+    _describe(reply, Reason.ALLOWED, policies, place)
+    parts = reply.SerializeToString(deterministic=True).split(place.encode("ascii"))
+    return (parts[0], parts[1]) if len(parts) == 2 else None
 
 
 def decode_health(data: bytes) -> str:

@@ -1,34 +1,25 @@
-"""Answers `envoy.service.auth.v3.Authorization/Check`: bytes in, bytes out.
+"""Answers `envoy.service.auth.v3.Authorization/Check`: bytes in, bytes out, whatever carries them.
 
-Messages are the codec's business. To Envoy an RPC that ends with an error is no denial but an error, whatever its
-code, and `failure_mode_allow` turns that into an allow. So every check that arrives is answered by an ordinary
-reply: no exception leaves this module but the cancellation of a caller that went away, and nothing calls `abort`.
+Messages are the codec's business, the wire is the host's. To Envoy an RPC that ends with an error is no denial but
+an error, whatever its code, and `failure_mode_allow` turns that into an allow. So every check that arrives is
+answered by an ordinary reply: no exception leaves this module but the cancellation of a caller that went away.
 """
 
 from __future__ import annotations
 
 import logging
 import traceback
-from dataclasses import dataclass, field
-from functools import lru_cache
-from urllib.parse import unquote
+from dataclasses import dataclass
 
-import grpc
-import grpc.aio
-
-from authz.core.enforce import respond
 from authz.core.errors import AuthzError, Reason, RequestRefused, Unavailable
-from authz.core.model import Failed, Outcome, Peer, Stage
-from authz.servers.extauthz_codec import OnFailure, decode, encode
-from authz.servers.trust import TrustedPeers
+from authz.core.model import Failed, Headers, Outcome, Peer, Request, Stage
+from authz.servers.extauthz_codec import OnFailure, asker_of, decode, encode
 from authz.service import Service
 
 AUTHORIZATION = "envoy.service.auth.v3.Authorization"
+CHECK = f"/{AUTHORIZATION}/Check"
 DOOR = "grpc"
 
-Context = grpc.aio.ServicerContext[bytes, bytes]
-
-_KNOWN_PEERS = 1024
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -36,8 +27,6 @@ _LOGGER = logging.getLogger(__name__)
 class CheckSettings:
     """How a check is read and answered."""
 
-    trusted: TrustedPeers = field(default_factory=TrustedPeers.parse)
-    """Whose checks count."""
     trusted_hops: int = 0
     """See `extauthz_codec.decode`."""
     use_external_address: bool = False
@@ -58,25 +47,49 @@ class Checks:
     def __init__(self, service: Service, settings: CheckSettings) -> None:
         self._service = service
         self._settings = settings
-        # One connection of a proxy carries all its checks, so its peer string hardly ever changes.
-        self._peer = lru_cache(_KNOWN_PEERS)(lambda text: read_peer(text, settings.trusted))
 
-    def handler(self) -> grpc.GenericRpcHandler:
-        """Carries `Check` without generated service code."""
-        check: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(self.check)
-        return grpc.method_handlers_generic_handler(AUTHORIZATION, {"Check": check})
+    @property
+    def max_message_bytes(self) -> int:
+        """A host may stop reading here: `check` refuses what is longer, whole or not."""
+        return self._settings.max_message_bytes
 
-    async def check(self, data: bytes, context: Context) -> bytes:
-        """The reply to one check. Raises nothing but what cancels the task (BaseException)."""
+    async def check(self, data: bytes, peer: Peer, remaining: float | None = None) -> bytes:
+        """The reply to one check. Raises nothing but what cancels the task (BaseException).
+
+        Args:
+            data: the serialized CheckRequest.
+            peer: who is at the other end of the connection.
+            remaining: seconds until the caller gives up; None: it waits for ever.
+        """
         decision_id = self._service.new_id()
         try:
-            outcome = await self._outcome(data, context, decision_id)
-            return self._reply(outcome, decision_id)
+            outcome, asker = await self._outcome(data, peer, remaining, decision_id)
+            return self._reply(outcome, decision_id, asker)
         except Exception as error:  # noqa: BLE001 - an RPC error could be an allow to the proxy
-            _log(error)
-            return self._reply(Failed(stage=Stage.ENFORCE, reason=Reason.INTERNAL, status=500), decision_id)
+            return self.broken(error, decision_id)
 
-    async def _outcome(self, data: bytes, context: Context, decision_id: str) -> Outcome:
+    def refuse(self, why: str) -> bytes:
+        """The reply to a call that holds no check: recorded, and a denial, as an RPC error would not be."""
+        decision_id = self._service.new_id()
+        try:
+            outcome = self._service.refuse(RequestRefused(Reason.BAD_CHECK, why), id=decision_id, door=DOOR)
+            return self._reply(outcome, decision_id)
+        except Exception as error:  # noqa: BLE001 - as in `check`
+            return self.broken(error, decision_id)
+
+    def broken(self, error: Exception, decision_id: str = "") -> bytes:
+        """The reply where something failed that should not have; its type is told in the log."""
+        _log(error)
+        return self.unanswered(decision_id)
+
+    def unanswered(self, decision_id: str = "") -> bytes:
+        """The reply where there will be none: a failure."""
+        decision_id = decision_id or self._service.new_id()
+        return self._reply(Failed(stage=Stage.ENFORCE, reason=Reason.INTERNAL, status=500), decision_id)
+
+    async def _outcome(
+        self, data: bytes, peer: Peer, remaining: float | None, decision_id: str
+    ) -> tuple[Outcome, Request | Headers | None]:
         settings, service = self._settings, self._service
         try:
             if len(data) > settings.max_message_bytes:
@@ -85,40 +98,32 @@ class Checks:
             request = decode(
                 data,
                 id=decision_id,
-                peer=self._peer(context.peer()),
+                peer=peer,
                 rules=service.path_rules,
                 trusted_hops=settings.trusted_hops,
                 use_external_address=settings.use_external_address,
+                body_limit=service.body_limit,
             )
         except AuthzError as error:
-            return service.refuse(error, id=decision_id, door=DOOR)
+            asker = asker_of(data) if len(data) <= settings.max_message_bytes else None
+            return service.refuse(error, id=decision_id, door=DOOR), asker
         except Exception as error:  # noqa: BLE001 - what was not read is not decided
             _log(error)
             unread = Unavailable(Reason.INTERNAL, f"unexpected {type(error).__name__} while the check was read")
-            return service.refuse(unread, id=decision_id, door=DOOR)
-        remaining = context.time_remaining()
+            return service.refuse(unread, id=decision_id, door=DOOR), None
         if remaining is not None:
             remaining -= min(settings.reply_margin, remaining / 10)
-        return await service.check(request, door=DOOR, deadline=remaining)
+        return await service.check(request, door=DOOR, deadline=remaining), request
 
-    def _reply(self, outcome: Outcome, decision_id: str) -> bytes:
+    def _reply(self, outcome: Outcome, decision_id: str, asker: Request | Headers | None = None) -> bytes:
         return encode(
-            respond(outcome, decision_id, self._service.disclosure),
+            self._service.respond(outcome, decision_id, asker),
             outcome,
             decision_id=decision_id,
             on_failure=self._settings.on_failure,
             metadata=self._settings.metadata,
+            connection=isinstance(asker, Request) and asker.protocol == "tcp",
         )
-
-
-def read_peer(text: str, trusted: TrustedPeers) -> Peer:
-    """Who called, from gRPC's peer string: `ipv4:127.0.0.1:51234`, `ipv6:%5B::1%5D:51234` or `unix:`."""
-    family, _, rest = text.partition(":")
-    if family == "unix":
-        return trusted.peer(None)
-    if family in {"ipv4", "ipv6"}:
-        return trusted.peer(unquote(rest).rpartition(":")[0].strip("[]"))
-    return Peer()
 
 
 def _log(error: Exception) -> None:

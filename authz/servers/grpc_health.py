@@ -1,7 +1,7 @@
 """The gRPC health service, `grpc.health.v1.Health`, for the server as a whole and for each service it carries.
 
-Reference: the gRPC health checking protocol. Kubernetes' gRPC probe asks for the empty name, Envoy's
-`grpc_health_check` for whatever its `service_name` says.
+Bytes in, bytes out, whatever carries them. Reference: the gRPC health checking protocol. Kubernetes' gRPC probe asks
+for the empty name, Envoy's `grpc_health_check` for whatever its `service_name` says.
 """
 
 from __future__ import annotations
@@ -9,15 +9,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-import grpc
-import grpc.aio
-
 from authz.core.errors import AuthzError
 from authz.servers.extauthz_codec import NOT_SERVING, SERVICE_UNKNOWN, SERVING, decode_health, encode_health
 
 HEALTH = "grpc.health.v1.Health"
+INVALID_ARGUMENT, NOT_FOUND = 3, 5
+"""google.rpc.Code."""
 
-Context = grpc.aio.ServicerContext[bytes, bytes]
+
+class RpcRefused(Exception):
+    """A call that ends with a status instead of a message."""
+
+    def __init__(self, code: int, details: str) -> None:
+        super().__init__(details)
+        self.code = code
+        """google.rpc.Code; not 0."""
+        self.details = details
+        """For the caller; printable ASCII."""
 
 
 class Health:
@@ -28,16 +36,6 @@ class Health:
         self._serving = True
         self._closed = False
         self._changed = asyncio.Event()
-
-    def handler(self) -> grpc.GenericRpcHandler:
-        """Carries `Check` and `Watch`, bytes in and bytes out."""
-        return grpc.method_handlers_generic_handler(
-            HEALTH,
-            {
-                "Check": grpc.unary_unary_rpc_method_handler(self.check),
-                "Watch": grpc.unary_stream_rpc_method_handler(self.watch),
-            },
-        )
 
     def set(self, *, serving: bool) -> None:
         """Tells every watcher, if it is news."""
@@ -59,28 +57,24 @@ class Health:
             return SERVICE_UNKNOWN
         return SERVING if self._serving else NOT_SERVING
 
-    async def check(self, data: bytes, context: Context) -> bytes:
-        """The status now. NOT_FOUND for an unknown service, INVALID_ARGUMENT for bytes that are no request."""
-        try:
-            status = self._status(decode_health(data))
-        except AuthzError as error:
-            context.set_code(grpc.StatusCode.INVALID_ARGUMENT)
-            context.set_details(error.detail)
-            return b""
+    def check(self, data: bytes) -> bytes:
+        """The status now.
+
+        Raises:
+            RpcRefused: NOT_FOUND for an unknown service, INVALID_ARGUMENT for bytes that are no request.
+        """
+        status = self._status(_service(data))
         if status == SERVICE_UNKNOWN:
-            context.set_code(grpc.StatusCode.NOT_FOUND)
-            context.set_details("unknown service")
-            return b""
+            raise RpcRefused(NOT_FOUND, "unknown service")
         return encode_health(status)
 
-    async def watch(self, data: bytes, context: Context) -> AsyncIterator[bytes]:
-        """The status now and at every change; an unknown service is told as a status, as the protocol asks."""
-        try:
-            service = decode_health(data)
-        except AuthzError as error:
-            context.set_code(grpc.StatusCode.INVALID_ARGUMENT)
-            context.set_details(error.detail)
-            return
+    async def watch(self, data: bytes) -> AsyncIterator[bytes]:
+        """The status now and at every change; an unknown service is told as a status, as the protocol asks.
+
+        Raises:
+            RpcRefused: INVALID_ARGUMENT for bytes that are no request.
+        """
+        service = _service(data)
         told: int | None = None
         while True:
             changed = self._changed
@@ -92,3 +86,10 @@ class Health:
                 return
             else:
                 await changed.wait()
+
+
+def _service(data: bytes) -> str:
+    try:
+        return decode_health(data)
+    except AuthzError as error:
+        raise RpcRefused(INVALID_ARGUMENT, error.detail) from None

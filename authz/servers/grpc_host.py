@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
+from urllib.parse import unquote
 
 import grpc
 import grpc.aio
 
 from authz.core.errors import Misconfigured, Problem
+from authz.core.model import Peer
 from authz.servers.grpc_check import AUTHORIZATION, Checks, CheckSettings
-from authz.servers.grpc_health import Health
+from authz.servers.grpc_health import HEALTH, Health, RpcRefused
+from authz.servers.grpc_tls import credentials, handshake_options, shown_certificate
+from authz.servers.tls import Certificates
+from authz.servers.trust import TrustedPeers, certificate_peer
 from authz.servers.unix_socket import grant, make_way, only_mine, remove
 from authz.service import Service
 
 # How far the transport's limit is above ours: what lies between is refused by a reply, not by an RPC error.
 _HEADROOM = 4
 _LOOK_EVERY = 0.05
+_KNOWN_PEERS = 1024
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
 _LOGGER = logging.getLogger(__name__)
+
+
+Context = grpc.aio.ServicerContext[bytes, bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +40,8 @@ class GrpcSettings:
     """What one listener does beyond its address."""
 
     checks: CheckSettings = field(default_factory=CheckSettings)
+    trusted: TrustedPeers = field(default_factory=TrustedPeers.parse)
+    """Whose checks count."""
     max_connection_age: float | None = None
     """Seconds after which a connection is asked to end (give or take a tenth), so that proxies spread over new
     processes and replicas. None: never."""
@@ -38,7 +52,7 @@ class GrpcSettings:
 
 
 class GrpcHost:
-    """One listener: TCP (`host`, `port`) or, if `path` is given, a Unix socket with `mode` and `group`.
+    """One listener: TCP (`host`, `port`; `tls`) or, if `path` is given, a Unix socket with `mode` and `group`.
 
     Started in the event loop that it serves in. `port` is the bound one once started.
     """
@@ -53,6 +67,7 @@ class GrpcHost:
         path: str | None = None,
         mode: int = 0o660,
         group: str | None = None,
+        tls: Certificates | None = None,
     ) -> None:
         self.port = port
         self._settings = settings
@@ -60,8 +75,12 @@ class GrpcHost:
         self._path = Path(path) if path is not None else None
         self._mode = mode
         self._group = group
+        self._tls = tls
+        self._clients = tls.files.clients if tls is not None and tls.files.client_ca is not None else None
         self._checks = Checks(service, settings.checks)
         self._health = Health(frozenset({AUTHORIZATION}))
+        # One connection of a proxy carries all its checks, so its peer string hardly ever changes.
+        self._peer = lru_cache(_KNOWN_PEERS)(lambda text: read_peer(text, settings.trusted))
         self._identity: tuple[int, int] | None = None
         self._server: grpc.aio.Server | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -99,10 +118,13 @@ class GrpcHost:
             await asyncio.to_thread(remove, self._path, self._identity)
 
     async def _listen(self) -> grpc.aio.Server:
-        server = grpc.aio.server(options=_options(self._settings))
-        server.add_generic_rpc_handlers((self._checks.handler(), self._health.handler()))
+        options = _options(self._settings) + (handshake_options() if self._tls is not None else [])
+        server = grpc.aio.server(options=options)
+        server.add_generic_rpc_handlers(self._handlers())
         if self._path is None:
-            self.port = _bind(server, f"{_bracketed(self._host)}:{self.port}")
+            # Made anew for each server: gRPC core takes dynamic ones once only.
+            shown = credentials(self._tls) if self._tls is not None else None
+            self.port = _bind(server, f"{_bracketed(self._host)}:{self.port}", shown)
         else:
             await asyncio.to_thread(make_way, self._path)
             with only_mine():
@@ -110,6 +132,40 @@ class GrpcHost:
             self._identity = await asyncio.to_thread(grant, self._path, self._mode, self._group)
         await server.start()
         return server
+
+    def _handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
+        """Carries the calls without generated service code."""
+        check: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(self._check)
+        health: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(self._health_check)
+        watch: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_stream_rpc_method_handler(self._health_watch)
+        return (
+            grpc.method_handlers_generic_handler(AUTHORIZATION, {"Check": check}),
+            grpc.method_handlers_generic_handler(HEALTH, {"Check": health, "Watch": watch}),
+        )
+
+    async def _check(self, data: bytes, context: Context) -> bytes:
+        return await self._checks.check(data, self._caller(context), context.time_remaining())
+
+    def _caller(self, context: Context) -> Peer:
+        peer = self._peer(context.peer())
+        if self._clients is None:
+            return peer
+        # Asked of each call, never remembered by the peer string: a port is used again, by somebody else.
+        return certificate_peer(peer.address, shown_certificate(context), self._clients)
+
+    async def _health_check(self, data: bytes, context: Context) -> bytes:
+        try:
+            return self._health.check(data)
+        except RpcRefused as refused:
+            _end(context, refused)
+            return b""
+
+    async def _health_watch(self, data: bytes, context: Context) -> AsyncIterator[bytes]:
+        try:
+            async for status in self._health.watch(data):
+                yield status
+        except RpcRefused as refused:
+            _end(context, refused)
 
     async def _keep(self) -> None:
         """Listens anew when the server has ended by itself.
@@ -133,6 +189,21 @@ class GrpcHost:
                 except Exception as error:  # noqa: BLE001 - whatever it is, not to listen is worse
                     _LOGGER.error("%s: %s", type(error).__name__, error)  # noqa: TRY400 - nothing of a request in it
                     await asyncio.sleep(_LOOK_EVERY)
+
+
+def read_peer(text: str, trusted: TrustedPeers) -> Peer:
+    """Who called, from gRPC's peer string: `ipv4:127.0.0.1:51234`, `ipv6:%5B::1%5D:51234` or `unix:`."""
+    family, _, rest = text.partition(":")
+    if family == "unix":
+        return trusted.peer(None)
+    if family in {"ipv4", "ipv6"}:
+        return trusted.peer(unquote(rest).rpartition(":")[0].strip("[]"))
+    return Peer()
+
+
+def _end(context: Context, refused: RpcRefused) -> None:
+    context.set_code(_CODES[refused.code])
+    context.set_details(refused.details)
 
 
 def _is_running(server: grpc.aio.Server) -> bool:
@@ -160,9 +231,9 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _bind(server: grpc.aio.Server, address: str) -> int:
+def _bind(server: grpc.aio.Server, address: str, tls: grpc.ServerCredentials | None = None) -> int:
     try:
-        return server.add_insecure_port(address)
+        return server.add_insecure_port(address) if tls is None else server.add_secure_port(address, tls)
     except RuntimeError:
         why = "it is in use, or not an address of this machine"
         raise Misconfigured((Problem(message=f"cannot listen on `{address}`: {why}"),)) from None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple, Protocol
+from collections.abc import Awaitable, Callable, Iterable
+from typing import NamedTuple, Protocol, TypeAlias
 
 from authz.core.model import Peer
 
@@ -16,10 +16,20 @@ class Answer(NamedTuple):
     body: bytes = b""
 
 
-class HttpApp(Protocol):
-    """An application that any HTTP host can carry. Bodies of requests are never read."""
+BodyReader: TypeAlias = Callable[[int], Awaitable[bytes]]
+"""Reads the whole body, of at most so many bytes. Called at most once; what is not read is the host's to clear away.
 
-    async def answer(self, method: str, target: str, headers: Iterable[tuple[str, str]], peer: Peer) -> Answer:
+Raises:
+    RequestRefused: `too_large`: it is longer, or says it is; `bad_body`: it ended before its end, or cannot be read.
+"""
+
+
+class HttpApp(Protocol):
+    """An application that any HTTP host can carry. The body of a request is read only if the application asks."""
+
+    async def answer(
+        self, method: str, target: str, headers: Iterable[tuple[str, str]], peer: Peer, body: BodyReader
+    ) -> Answer:
         """The answer to a request.
 
         Args:
@@ -28,6 +38,7 @@ class HttpApp(Protocol):
             headers: every field in the order received, repeated ones too; bytes that are not UTF-8 as lone
                 surrogates (PEP 383).
             peer: who is at the other end of the connection.
+            body: reads the request's body. Who awaits it sets the time for it.
         """
 
     def malformed(self, *, too_large: bool) -> Answer:

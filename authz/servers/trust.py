@@ -11,10 +11,12 @@ import ipaddress
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network
 from typing import Self
 
 from authz.core.model import Peer
+from authz.servers.client_names import matching_name
 
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 """The networks that are trusted unless an operator lists others."""
@@ -52,6 +54,20 @@ class TrustedPeers:
             return Peer(address="", trusted=False)
         parsed = ipaddress.ip_address(canonical)
         return Peer(address=canonical, trusted=any(parsed in network for network in self.networks))
+
+
+def certificate_peer(address: str, certificate: bytes, clients: Iterable[str], *, now: datetime | None = None) -> Peer:
+    """The peer that showed a client certificate. Its names decide alone: from where it comes counts for nothing.
+
+    Args:
+        address: the IP address of its connection.
+        certificate: its own certificate, DER or PEM. The handshake has verified it against the listener's CA.
+        clients: the names that are trusted; see `client_names.matching_name`.
+        now: refuse a certificate that is not valid at this time: a resumed session is not verified again.
+    """
+    name = matching_name(certificate, clients, now=now)
+    plain = canonical_address(address.partition("%")[0]) or ""
+    return Peer(address=plain, trusted=name is not None, certificate=name or "")
 
 
 def canonical_address(text: str) -> str | None:

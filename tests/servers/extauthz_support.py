@@ -26,6 +26,7 @@ from authz.core.model import (
     Verdict,
 )
 from authz.core.pipeline import Authorizer
+from authz.core.routes import RouteTable
 from authz.servers.extauthz_pb2 import CheckRequest
 from authz.service import Service
 
@@ -103,6 +104,7 @@ class Scripted:
     answer: Callable[[Request], Outcome] = lambda _: ALLOW
     hold: Callable[[], Any] | None = None
     requests: list[Request] = field(default_factory=list)
+    routes: RouteTable = field(default_factory=RouteTable)
 
     async def check(self, request: Request, trail: object) -> Outcome:
         self.requests.append(request)

@@ -13,6 +13,7 @@ TRAEFIK = recorded("k1-traefik").to("/traefik?x=1")
 NGINX = recorded("k2-nginx").to("/nginx")
 INGRESS = recorded("k3-ingress-nginx").to("/nginx?from=nginx")
 CADDY = recorded("k4-caddy").to("/caddy?from=caddy")
+HAPROXY = recorded("k8-haproxy").to("/haproxy")
 ENVOY = recorded("k5-envoy")
 ENVOY = ENVOY.to("/envoy" + ENVOY.target)
 ENVOY_PREFIX = recorded("k6-envoy-prefix")
@@ -28,6 +29,14 @@ PLAIN_NGINX = NGINX.edited(x_original_uri=PLAIN).plus(
     ("X-Forwarded-Proto", "http"),
     ("X-Real-IP", "127.0.0.1"),
 )
+# With what its configuration must set: HAProxy itself says nothing of the request.
+PLAIN_HAPROXY = HAPROXY.plus(
+    ("x-original-method", "POST"),
+    ("x-original-uri", PLAIN),
+    ("x-forwarded-host", "app.example"),
+    ("x-forwarded-proto", "http"),
+    ("x-forwarded-for", "127.0.0.1"),
+)
 PLAIN_INGRESS = INGRESS.edited(x_original_url=f"http://app.example{PLAIN}", x_original_uri=None)
 
 QUESTIONS = {
@@ -36,6 +45,7 @@ QUESTIONS = {
     "ingress-nginx": PLAIN_INGRESS,
     "caddy": PLAIN_CADDY,
     "envoy": PLAIN_ENVOY,
+    "haproxy": PLAIN_HAPROXY,
 }
 
 REQUIRED = {
@@ -56,6 +66,13 @@ REQUIRED = {
     "ingress-nginx": ("x-original-url", "x-original-method", "x-real-ip"),
     "caddy": ("host", "x-forwarded-method", "x-forwarded-proto", "x-forwarded-uri", "x-forwarded-for"),
     "envoy": ("host",),
+    "haproxy": (
+        "x-original-method",
+        "x-forwarded-proto",
+        "x-forwarded-host",
+        "x-original-uri",
+        "x-forwarded-for",
+    ),
 }
 OPTIONAL = {"envoy": ("x-forwarded-for", "x-forwarded-proto")}
 PAIRS = [(name, header) for name, headers in REQUIRED.items() for header in headers]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -81,17 +82,28 @@ class Client:
         self.writer = writer
 
     @classmethod
-    async def connect(cls, address: str) -> Client:
+    async def connect(cls, address: str, tls: ssl.SSLContext | None = None) -> Client:
         if address.startswith("unix:"):
             return cls(*await asyncio.open_unix_connection(address.removeprefix("unix:")))
         host, _, port = address.rpartition(":")
-        return cls(*await asyncio.open_connection(host.strip("[]"), int(port)))
+        name = "localhost" if tls is not None else None
+        return cls(*await asyncio.open_connection(host.strip("[]"), int(port), ssl=tls, server_hostname=name))
 
     def send(self, data: bytes) -> None:
         self.writer.write(data)
 
+    def no_more(self) -> None:
+        """Says that nothing follows, where the transport can say that: TLS cannot."""
+        if self.writer.can_write_eof():
+            self.writer.write_eof()
+
     def stop_reading(self) -> None:
         cast("asyncio.Transport", self.writer.transport).pause_reading()
+
+    async def interim(self) -> bytes:
+        """The status line of an answer before the answer."""
+        async with asyncio.timeout(WITHIN):
+            return (await self.reader.readuntil(b"\r\n\r\n")).removesuffix(b"\r\n\r\n")
 
     async def reply(self, *, head: bool = False) -> Reply:
         """The next answer. `head`: the request was a HEAD, so no body follows."""
@@ -115,7 +127,7 @@ class Client:
 
     async def close(self) -> None:
         self.writer.close()
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
             await self.writer.wait_closed()
 
 
@@ -124,9 +136,9 @@ def request(target: str = "/", *fields: str, method: str = "GET", host: str = "a
     return "\r\n".join((f"{method} {target} HTTP/1.1", f"Host: {host}", *fields, "", "")).encode("latin-1")
 
 
-async def until(condition: Callable[[], bool], what: str) -> None:
+async def until(condition: Callable[[], bool | Awaitable[bool]], what: str) -> None:
     """Returns once `condition` holds."""
     deadline = time.monotonic() + WITHIN
-    while not condition():
+    while not (holds if isinstance(holds := condition(), bool) else await holds):
         assert time.monotonic() < deadline, f"{what}: not within {WITHIN} s"
         await asyncio.sleep(0.005)

@@ -27,8 +27,12 @@ def admin(checks=lambda: CHECKS, metrics=exposition) -> AdminApp:
     return AdminApp(checks=checks, metrics=metrics)
 
 
+async def nothing(limit: int) -> bytes:
+    return b""
+
+
 def ask(app: AdminApp, target: str, method: str = "GET", *headers: tuple[str, str]) -> Answer:
-    return asyncio.run(app.answer(method, target, headers, Peer()))
+    return asyncio.run(app.answer(method, target, headers, Peer(trusted=True), nothing))
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
@@ -48,6 +52,13 @@ def test_anything_else_is_not_found(target):
 @pytest.mark.parametrize("target", ["/livez", "/readyz", "/metrics"])
 def test_nothing_can_be_changed(method, target):
     assert ask(admin(), target, method).status == 404
+
+
+@pytest.mark.parametrize("target", ["/livez", "/readyz", "/metrics", "/"])
+def test_a_peer_that_is_not_listed_learns_nothing(target):
+    answer = asyncio.run(admin().answer("GET", target, (), Peer(address="127.0.0.1"), nothing))
+    assert answer.status == 403
+    assert b"`clients`" in answer.body
 
 
 def ready(app: AdminApp) -> tuple[int, bool, dict[str, dict[str, object]]]:
@@ -121,7 +132,7 @@ def test_malformed_bytes_are_answered():
 
 async def test_it_is_carried_by_a_host_of_its_own():
     app = admin()
-    host = AiohttpHost(app=app, listeners=[TcpListener(host="127.0.0.1", port=0)], trusted=TrustedPeers.parse(()))
+    host = AiohttpHost(app=app, listeners=[TcpListener(host="127.0.0.1", port=0)], trusted=TrustedPeers.parse())
     await host.start()
     try:
         for method in ("GET", "HEAD"):

@@ -106,7 +106,9 @@ async def served(*, trusted=("127.0.0.0/8",), deadline=30.0) -> AsyncIterator[Se
     uid = EntityUid("User", "nobody")
     identity = Identity(scheme="anonymous", issuer="", subject="nobody", principal=uid)
     point, sink = Point(), Sink()
-    authorizer = Authorizer(routes=table, authenticators=(Nobody(),), decision_point=point, anonymous={uid: identity})
+    authorizer = Authorizer(
+        routes=table, authenticators={"test": Nobody()}, decision_point=point, anonymous={uid: identity}
+    )
     service = Service(authorizer=authorizer, sinks=(sink,), limits=Limits(deadline=deadline))
     host = AiohttpHost(
         app=ForwardAuth(service=service),

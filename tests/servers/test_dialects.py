@@ -18,12 +18,14 @@ from tests.servers.questions import (
     CANARY,
     ENVOY,
     ENVOY_PREFIX,
+    HAPROXY,
     INGRESS,
     NGINX,
     OPTIONAL,
     PAIRS,
     PLAIN_CADDY,
     PLAIN_ENVOY,
+    PLAIN_HAPROXY,
     PLAIN_INGRESS,
     PLAIN_NGINX,
     PLAIN_TRAEFIK,
@@ -81,6 +83,8 @@ def refusal(question: Recorded, **arguments) -> Reason:
         ("/traefik?x=1", Dialect.TRAEFIK),
         ("/nginx", Dialect.NGINX),
         ("/caddy?mode=ok", Dialect.CADDY),
+        ("/haproxy", Dialect.HAPROXY),
+        ("/haproxy/x", None),
         ("/envoy/", Dialect.ENVOY),
         ("/envoy/documents/17?x", Dialect.ENVOY),
         ("/envoy//admin", Dialect.ENVOY),
@@ -117,6 +121,7 @@ def test_the_path_alone_says_which_dialect_is_spoken(target, dialect):
         ("ingress-nginx", "PUT", "app.example", "http", "127.0.0.1"),
         ("caddy", "POST", "app.example", "http", "127.0.0.1"),
         ("envoy", "POST", "app.example", "http", None),
+        ("haproxy", "POST", "app.example", "http", "127.0.0.1"),
     ],
 )
 def test_the_clients_request_is_read(name, method, host, scheme, source):
@@ -155,6 +160,15 @@ def test_the_clients_request_is_read(name, method, host, scheme, source):
         (PLAIN_TRAEFIK.edited(x_forwarded_uri="http://other/x"), Reason.BAD_PATH),
         (PLAIN_TRAEFIK.edited(x_forwarded_uri="/" + "a" * 9000), Reason.TOO_LARGE),
         (PLAIN_CADDY.edited(x_forwarded_uri="/a/../../admin"), Reason.BAD_PATH),
+        (HAPROXY, Reason.BAD_CHECK),  # without the rules that set what it asks about
+        # Joined by the script, in reverse order: the client's own last.
+        (PLAIN_HAPROXY.edited(x_original_method="POST, GET"), Reason.BAD_METHOD),
+        (PLAIN_HAPROXY.edited(x_original_uri="/documents/17, /evil"), Reason.BAD_PATH),
+        (PLAIN_HAPROXY.edited(x_forwarded_host="app.example, evil.example"), Reason.BAD_HOST),
+        (PLAIN_HAPROXY.edited(x_forwarded_proto="http, https"), Reason.BAD_HEADER),
+        (PLAIN_HAPROXY.edited(x_forwarded_for="127.0.0.1, 203.0.113.66"), Reason.BAD_CHECK),
+        (PLAIN_HAPROXY.edited(x_original_uri="https://app.example/documents/17"), Reason.BAD_PATH),
+        (PLAIN_HAPROXY.edited(x_original_uri="/a/../../admin"), Reason.BAD_PATH),
         (PLAIN_INGRESS.edited(x_original_url="/documents/17"), Reason.BAD_CHECK),
         (PLAIN_INGRESS.edited(x_original_url="http://app.example"), Reason.BAD_CHECK),
         (PLAIN_INGRESS.edited(x_original_url="//app.example/x"), Reason.BAD_CHECK),
@@ -193,11 +207,11 @@ def test_envoys_prefix_is_removed_once():
     assert read(PLAIN_ENVOY.to("/envoy/traefik")).path.text == "/traefik"
 
 
-@pytest.mark.parametrize("name", ["traefik", "nginx", "ingress-nginx", "caddy"])
+@pytest.mark.parametrize("name", ["traefik", "nginx", "ingress-nginx", "caddy", "haproxy"])
 def test_the_questions_own_method_and_query_do_not_count(name):
     question = QUESTIONS[name]
     other = Recorded(
-        method="HEAD",
+        method="PUT",
         target=question.target.partition("?")[0] + "?mode=ok&x_forwarded_uri=/evil",
         headers=question.headers,
     )
@@ -287,9 +301,10 @@ def test_repeated_headers_and_cookies_arrive_in_order():
     assert headers.all("cookie") == ("a=1", "b=2")
 
 
+@pytest.mark.parametrize("question", [PLAIN_ENVOY, PLAIN_HAPROXY])
 @pytest.mark.parametrize("value", ["Bearer a,Bearer b", "Bearer a, Basic b", "Basic a,Bearer b", "x,y"])
-def test_two_credentials_that_envoy_joined_are_refused(value):
-    assert refusal(PLAIN_ENVOY.edited(authorization=value)) is Reason.BAD_HEADER
+def test_two_credentials_that_a_proxy_joined_are_refused(question, value):
+    assert refusal(question.edited(authorization=value)) is Reason.BAD_HEADER
 
 
 def test_one_credential_with_parameters_is_not_two():
@@ -320,6 +335,11 @@ def test_nginx_counts_hops_itself():
     assert read(question, trusted_hops=2).source_address == "192.0.2.7"
 
 
+def test_haproxy_counts_hops_itself():
+    question = PLAIN_HAPROXY.edited(x_forwarded_for="192.0.2.7")
+    assert read(question, trusted_hops=2).source_address == "192.0.2.7"
+
+
 def test_nobody_vouches_for_what_an_untrusted_peer_says():
     assert read(PLAIN_TRAEFIK, peer=Peer(address="203.0.113.1")).source_address is None
 
@@ -334,6 +354,7 @@ def test_nobody_vouches_for_what_an_untrusted_peer_says():
         (PLAIN_INGRESS.edited(x_original_url="https://app.example/x"), "https"),
         (PLAIN_ENVOY.edited(x_forwarded_proto="https"), "https"),
         (PLAIN_ENVOY, "http"),
+        (PLAIN_HAPROXY.edited(x_forwarded_proto="https"), "https"),
     ],
 )
 def test_the_scheme_is_the_clients(question, scheme):
@@ -366,3 +387,13 @@ FIELD = st.tuples(
 def test_decoding_raises_nothing_but_refusals(dialect, method, tail, fields, hops):
     with suppress(RequestRefused):
         decode(dialect, method, f"/envoy{tail}", fields, id="d", peer=PROXY, trusted_hops=hops)
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_the_forwarded_certificate_counts_from_envoy_alone(name):
+    question = QUESTIONS[name].plus(("X-Forwarded-Client-Cert", "URI=a"), ("x-forwarded-client-cert", "URI=b"))
+    dialect = dialect_of(question.target)
+    assert dialect is not None
+    for peer, told in ((PROXY, {"envoy.forwarded_client_certificate": "URI=a,URI=b"}), (Peer(), {})):
+        request = decode(dialect, question.method, question.target, question.headers, id="d", peer=peer)
+        assert request.extensions == (told if dialect is Dialect.ENVOY else {})

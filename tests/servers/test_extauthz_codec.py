@@ -68,11 +68,37 @@ def test_the_recorded_path_is_ambiguous_and_refused_unless_a_setting_says_otherw
     assert refusal(fixture(name)).reason is Reason.BAD_PATH
 
 
-@pytest.mark.parametrize("data", [fixture("k12"), b"", CheckRequest().SerializeToString()])
-def test_a_check_of_the_tcp_filter_is_refused(data):
+@pytest.mark.parametrize("data", [b"", CheckRequest().SerializeToString()])
+def test_a_check_of_nothing_is_refused(data):
     error = refusal(data)
     assert (error.reason, error.status) == (Reason.BAD_CHECK, 400)
-    assert "TCP filter" in error.detail
+    assert "neither an HTTP request nor a connection" in error.detail
+
+
+def test_a_recorded_check_of_the_network_filter_is_a_connection():
+    request = decode(fixture("k12"))
+    assert (request.protocol, request.host, request.path.text) == ("tcp", "127.0.0.1", "/26004")
+    assert (request.source_address, request.peer, request.extensions) == ("127.0.0.1", PROXY, {})
+    assert decode(fixture("k12"), peer=Peer(address="203.0.113.9")).source_address is None
+
+
+def test_a_connection_has_its_server_name_and_its_certificates_name():
+    def tls(document):
+        document["attributes"]["source"]["principal"] = "spiffe://td/ns/cli/sa/client"
+        document["attributes"]["tls_session"] = {"sni": "DB.example."}
+
+    request = decode(fixture("k12", tls))
+    assert request.host == "db.example"
+    assert request.extensions["envoy.source.principal"] == "spiffe://td/ns/cli/sa/client"
+    assert request.extensions["envoy.sni"] == "DB.example."
+
+
+@pytest.mark.parametrize("place", ["a name", "", "fe80::1%eth0", "300.1.1.1"])
+def test_a_connection_to_what_is_no_address_is_refused(place):
+    def elsewhere(document):
+        document["attributes"]["destination"]["address"]["socket_address"]["address"] = place
+
+    assert refusal(fixture("k12", elsewhere)).reason is Reason.BAD_CHECK
 
 
 def test_principals_and_server_name_of_a_tls_listener_are_vouched_for():
@@ -91,6 +117,17 @@ def test_principals_and_server_name_of_a_tls_listener_are_vouched_for():
     assert request.extensions["envoy.sni"] == "app.example"
     # Envoy copies it from x-envoy-downstream-service-cluster, which any client can send.
     assert "claimed-by-a-header" not in request.extensions.values()
+
+
+def test_the_forwarded_certificate_is_envoys_word_beside_a_client_certificate_of_its_own_connection():
+    """Without one Envoy passes a client's own on where it is set to ALWAYS_FORWARD_ONLY (measured)."""
+    raw = [("x-forwarded-client-cert", b"URI=a"), ("x-forwarded-client-cert", b"URI=b")]
+    for headers, told in (({"headers": {"x-forwarded-client-cert": "URI=a"}}, "URI=a"), ({"raw": raw}, "URI=a,URI=b")):
+        message = CheckRequest.FromString(check_request(**headers))
+        assert "envoy.forwarded_client_certificate" not in decode(message.SerializeToString()).extensions
+        message.attributes.source.principal = "spiffe://td/sa/a"
+        request = decode(message.SerializeToString())
+        assert request.extensions["envoy.forwarded_client_certificate"] == told
 
 
 def test_context_extensions_cannot_pose_as_what_envoy_saw():
@@ -115,7 +152,7 @@ def test_fields_that_we_do_not_know_are_skipped():
     assert decode(longer.SerializeToString()).path.text == "/documents/42"
 
 
-def test_the_body_is_never_decoded():
+def test_the_body_is_left_alone_where_no_limit_is_given():
     message = CheckRequest.FromString(check_request(method="PUT"))
     message.attributes.request.http.body = b"a\xffb"
     message.attributes.request.http.raw_body = b"\xff" * 1000

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from authz.core.enforce import Disclosure, Response, respond
 from authz.core.errors import AuthzError, Reason
-from authz.core.model import Allowed, Decision, Denied, Failed, HeaderEdits, Stage, Verdict
+from authz.core.model import Allowed, Decision, Denied, Failed, HeaderEdits, Headers, Stage, Verdict
 from authz.servers import extauthz_codec as codec
 from authz.servers.extauthz_pb2 import CheckResponse
 from tests.servers.extauthz_support import (
@@ -26,6 +26,7 @@ from tests.servers.extauthz_support import (
     REFUSED,
     STATUS,
     UNAUTHENTICATED,
+    check_request,
     read_as_envoy,
 )
 
@@ -160,6 +161,46 @@ def test_a_value_that_a_header_cannot_carry_is_percent_encoded(value, sent):
 def test_a_refusal_never_has_a_status_that_is_none(status):
     assert read_as_envoy(encode(DENY, Response(status=status))).status == 403
     assert read_as_envoy(encode(FAILED, Response(status=status))).status == 503
+
+
+@pytest.mark.parametrize("status", [302, 303])
+def test_a_denial_may_be_a_redirect(status):
+    response = Response(status=status, headers=(("location", "https://login.example/"),), body=b"go")
+    reading = read_as_envoy(encode(UNAUTHENTICATED, response))
+    assert (reading.verdict, reading.status, reading.headers) == ("deny", status, response.headers)
+    assert reading.code == 16
+    assert read_as_envoy(encode(FAILED, response)).status == 503
+    assert read_as_envoy(encode(ALLOW, response)).verdict == "deny"
+
+
+@pytest.mark.parametrize(("outcome", "code"), [(REFUSED, "3"), (UNAUTHENTICATED, "16"), (DENY, "7"), (FAILED, "14")])
+@pytest.mark.parametrize("on_failure", ["deny", "error"])
+def test_a_grpc_client_is_told_its_own_status(outcome, code, on_failure):
+    response = respond(outcome, "d-1", Disclosure(), Headers([("content-type", "application/grpc")]))
+    reading = read_as_envoy(encode(outcome, response, on_failure=on_failure))
+    assert dict(reading.headers)["grpc-status"] == code
+    assert reading.body.endswith(b"decision d-1")
+    assert "grpc-status" not in dict(read_as_envoy(encode(outcome)).headers)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        check_request("//", headers={"accept": "text/html", "cookie": "a=1"}),
+        check_request("//", raw=[("accept", b"text/html"), ("cookie", b"caf\xe9"), ("Cookie", b"b=2")]),
+    ],
+)
+def test_the_headers_of_a_check_that_is_refused_can_still_be_read(data):
+    headers = codec.asker_of(data)
+    assert headers is not None
+    assert headers.get("accept") == "text/html"
+    assert headers.get("cookie") in {"a=1", "caf\xe9"}
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_have_headers_or_none(data):
+    headers = codec.asker_of(data)
+    assert headers is None or len(headers) >= 0
 
 
 @pytest.mark.parametrize("status", [400, 404, 429, 418, 500, 502, 504, 599])

@@ -11,8 +11,7 @@ import grpc
 import pytest
 import pytest_asyncio
 
-from authz.core.errors import Reason
-from authz.core.model import Allowed, Denied, HeaderEdits, Request
+from authz.core.model import Allowed, HeaderEdits, Request
 from authz.servers.extauthz_codec import OnFailure
 from authz.servers.grpc_check import CheckSettings
 from authz.servers.grpc_host import GrpcHost, GrpcSettings
@@ -255,12 +254,19 @@ async def test_over_a_unix_socket_with_raw_headers_and_a_body(here: Site):
     assert here.upstream.seen[0].body == body
 
 
-async def test_the_tcp_filter_gets_a_denial(here: Site):
+async def test_the_network_filter_asks_about_the_connection(here: Site):
+    answering(here, ALLOW_WITH_EDITS)
+    assert (await here.send(front="tcp")).status == 200
+    (request,) = here.scripted.requests
+    assert (request.protocol, request.host, request.source_address) == ("tcp", "127.0.0.1", "127.0.0.1")
+    assert request.path.segments == (str(here.envoy.fronts["tcp"].port),)
+
+
+@pytest.mark.parametrize("outcome", [DENY, UNAUTHENTICATED, FAILED, REFUSED])
+async def test_a_connection_that_is_not_allowed_is_closed(here: Site, outcome):
+    answering(here, outcome)
     with pytest.raises(ConnectionError):
         await here.send(front="tcp")
-    (record,) = here.records.kept
-    assert isinstance(record.outcome, Denied)
-    assert record.outcome.reason is Reason.BAD_CHECK
     assert here.upstream.seen == []
 
 
@@ -286,7 +292,7 @@ async def test_a_grpc_client_gets_a_grpc_status(here: Site, outcome, code):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call(b"", timeout=20)
     assert caught.value.code() is code
-    assert f'"reason":"{outcome.reason}"' in (caught.value.details() or "")
+    assert f": {outcome.reason}, decision {here.records.kept[0].id}" in (caught.value.details() or "")
 
 
 async def test_envoy_asks_a_door_only_while_it_says_that_it_serves(here: Site):

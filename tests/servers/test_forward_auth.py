@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from authz.core.enforce import Disclosure, Response, respond
 from authz.core.errors import DecisionUnavailable, Reason
+from authz.core.login import Login
 from authz.core.model import (
     Allowed,
     Decision,
@@ -20,23 +21,26 @@ from authz.core.model import (
     EntityUid,
     Failed,
     HeaderEdits,
+    Headers,
     Identity,
     Peer,
     Query,
     Record,
+    Request,
     Stage,
     Verdict,
 )
 from authz.core.pipeline import Authorizer
 from authz.core.route_compiler import RouteSpec, compile_routes
 from authz.servers.dialects import Dialect
-from authz.servers.forward_auth import ForwardAuth, encode
+from authz.servers.forward_auth import ForwardAuth, decode, encode
 from authz.servers.http_app import Answer
 from authz.service import Service
 from tests.servers.questions import (
     CANARY,
     NGINX,
     PLAIN_ENVOY,
+    PLAIN_HAPROXY,
     PLAIN_NGINX,
     PLAIN_TRAEFIK,
     PROXY,
@@ -89,9 +93,25 @@ OUTCOME = st.one_of(
 )
 
 
-@given(dialect=st.sampled_from(Dialect), outcome=OUTCOME, told=st.booleans())
-def test_a_proxy_lets_through_what_is_allowed_and_nothing_else(dialect, outcome, told):
-    response = respond(outcome, "d-1", Disclosure(deny_messages=told, policies=told))
+def asking(**fields: str) -> Request:
+    question = PLAIN_NGINX.edited(x_original_method="GET", **fields)
+    return decode(Dialect.NGINX, "GET", question.target, question.headers, id="d-1", peer=PROXY)
+
+
+ASKERS = [None, asking(), asking(accept="text/html"), asking(content_type="application/grpc").headers]
+LOGIN = Login(url="https://login.example/", key=b"k" * 32, hosts=("app.example",))
+
+
+@given(
+    dialect=st.sampled_from(Dialect),
+    outcome=OUTCOME,
+    told=st.booleans(),
+    asker=st.sampled_from(ASKERS),
+    login=st.sampled_from([None, LOGIN]),
+)
+def test_a_proxy_lets_through_what_is_allowed_and_nothing_else(dialect, outcome, told, asker, login):
+    disclosure = Disclosure(deny_messages=told, policies=told, login=login)
+    response = respond(outcome, "d-1", disclosure, asker, now=lambda: 0.0)
     answer = encode(dialect, response)
     allowed = isinstance(outcome, Allowed) or (isinstance(outcome, Failed) and outcome.let_through)
     assert lets_through(dialect, answer.status) is allowed
@@ -104,11 +124,15 @@ def test_a_proxy_lets_through_what_is_allowed_and_nothing_else(dialect, outcome,
 @given(dialect=st.sampled_from(Dialect), edits=EDITS)
 def test_every_identity_header_is_set_or_removed_and_never_both(dialect, edits):
     answer = encode(dialect, respond(Allowed(decision=ALLOW, edits=edits), "d-1", Disclosure()))
-    named = [name for name, _ in answer.headers if name.startswith("x-auth-")]
-    assert [field for field in answer.headers if field[0] in named] == list(edits.set)
+    named = [field for field in answer.headers if field[0].startswith("x-auth-")]
+    emptied = [(name, "") for name in edits.remove] if dialect is Dialect.HAPROXY else []
+    assert named == [*edits.set, *emptied]
     removed = [v for name, v in answer.headers if name == "x-envoy-auth-headers-to-remove"]
     if dialect is Dialect.ENVOY:
         assert removed == ([",".join(edits.remove)] if edits.remove else [])
+    elif dialect is Dialect.HAPROXY:
+        # It keeps the client's value of what the answer lacks.
+        assert removed == []
     else:
         # Traefik and Caddy delete what they copy before they copy; nginx sets an empty value, which removes.
         assert removed == []
@@ -121,6 +145,12 @@ def test_what_is_set_and_removed_by_mistake_is_set(dialect):
     assert headers["X-Auth-User"] == "a"
     expected = "x-auth-mail" if dialect is Dialect.ENVOY else None
     assert headers.get("x-envoy-auth-headers-to-remove") == expected
+    assert headers.get("x-auth-mail") == ("" if dialect is Dialect.HAPROXY else None)
+
+
+def test_nothing_that_frames_or_routes_is_emptied_either():
+    response = Response(status=200, remove=("host", "x-envoy-original-path", "x-auth-user"))
+    assert encode(Dialect.HAPROXY, response).headers == (("x-auth-user", ""), *NO_STORE)
 
 
 @pytest.mark.parametrize("dialect", Dialect)
@@ -167,7 +197,10 @@ PROBLEM = (("content-type", "application/problem+json"), ("cache-control", "no-s
 NO_STORE = (("cache-control", "no-store"),)
 
 
-@pytest.mark.parametrize("dialect", [Dialect.ENVOY, Dialect.TRAEFIK, Dialect.CADDY])
+SHOWS_BODIES = [dialect for dialect in Dialect if dialect is not Dialect.NGINX]
+
+
+@pytest.mark.parametrize("dialect", SHOWS_BODIES)
 @pytest.mark.parametrize(
     ("status", "sent"),
     [(400, 400), (401, 401), (403, 403), (404, 404), (429, 429), (500, 500), (503, 503), (302, 302),
@@ -198,6 +231,39 @@ def test_nginx_gets_a_redirect_as_401_with_its_location():
     location = ("location", "https://login.example/")
     answer = encode(Dialect.NGINX, Response(status=302, headers=(location, *NO_STORE), body=b"{}"))
     assert answer == Answer(401, (location, *NO_STORE), b"")
+
+    challenge = ("www-authenticate", "Bearer")
+    answer = encode(Dialect.NGINX, Response(status=302, headers=(location, challenge, *NO_STORE), body=b"{}"))
+    assert answer == Answer(401, (challenge, location, *NO_STORE), b"")
+
+
+@pytest.mark.parametrize("dialect", SHOWS_BODIES)
+def test_others_get_the_redirect_itself(dialect):
+    headers = (("location", "https://login.example/"), ("www-authenticate", "Bearer"), *NO_STORE)
+    assert encode(dialect, Response(status=302, headers=headers, body=b"go")) == Answer(302, headers, b"go")
+
+
+PAGE = Headers([("accept", "text/html")])
+
+
+@pytest.mark.parametrize("dialect", Dialect)
+def test_a_page_comes_with_what_makes_it_safe_to_show(dialect):
+    outcome = Denied(stage=Stage.DECIDE, reason=Reason.POLICY_FORBID)
+    answer = encode(dialect, respond(outcome, "d-1", Disclosure(), PAGE))
+    names = {name for name, _ in answer.headers}
+    if dialect is Dialect.NGINX:
+        assert (names, answer.body) == ({"cache-control"}, b"")
+    else:
+        assert names == {"content-type", "content-security-policy", "x-content-type-options", "cache-control"}
+        assert answer.body.startswith(b"<!doctype html>")
+
+
+@pytest.mark.parametrize("dialect", Dialect)
+def test_envoy_alone_is_told_the_grpc_status(dialect):
+    outcome = Denied(stage=Stage.ROUTE, reason=Reason.BAD_PATH, status=400)
+    answer = encode(dialect, respond(outcome, "d-1", Disclosure(), Headers([("content-type", "application/grpc")])))
+    # Traefik and Caddy pass it on beside a status that is not 200, and the client then makes UNKNOWN of both.
+    assert dict(answer.headers).get("grpc-status") == ("3" if dialect is Dialect.ENVOY else None)
 
 
 # --- the application --------------------------------------------------------------------------------------
@@ -253,13 +319,17 @@ def door(decision=ALLOW, *, sink_error=None, **route):
     identity = Identity(scheme="anonymous", issuer="", subject="nobody", principal=uid)
     sink = Sink(sink_error)
     authorizer = Authorizer(
-        routes=table, authenticators=(Nobody(),), decision_point=Point(decision), anonymous={uid: identity}
+        routes=table, authenticators={"test": Nobody()}, decision_point=Point(decision), anonymous={uid: identity}
     )
     return ForwardAuth(service=Service(authorizer=authorizer, sinks=(sink,))), sink
 
 
+async def nothing(limit: int) -> bytes:
+    return b""
+
+
 def ask(app: ForwardAuth, question: Recorded, peer=PROXY) -> Answer:
-    return asyncio.run(app.answer(question.method, question.target, question.headers, peer))
+    return asyncio.run(app.answer(question.method, question.target, question.headers, peer, nothing))
 
 
 def problem(answer: Answer) -> tuple[int, str]:
@@ -278,6 +348,7 @@ def problem(answer: Answer) -> tuple[int, str]:
         ("ingress-nginx", "nginx"),
         ("caddy", "caddy"),
         ("envoy", "envoy_http"),
+        ("haproxy", "haproxy"),
     ],
 )
 def test_an_allow_carries_the_identity_and_is_recorded_under_its_door(name, label):
@@ -307,6 +378,16 @@ def test_a_fail_open_route_lets_through_without_an_identity():
     assert (answer.status, answer.headers) == (200, (("x-envoy-auth-headers-to-remove", "x-auth-user"),))
     assert sink.records[0].outcome.let_through
     assert ask(app, PLAIN_TRAEFIK).headers == NO_STORE
+    assert ask(app, PLAIN_HAPROXY).headers == (("x-auth-user", ""), *NO_STORE)
+
+
+def test_a_browser_gets_a_page_for_what_was_decided_and_for_what_could_not_be_read():
+    app, _ = door(Decision(verdict=Verdict.DENY))
+    browser = PLAIN_TRAEFIK.plus(("Accept", "text/html,*/*;q=0.8"))
+    for question, reason in ((browser, b"policy_no_permit"), (browser.edited(x_forwarded_uri="//a"), b"bad_path")):
+        answer = ask(app, question)
+        assert dict(answer.headers)["content-type"] == "text/html; charset=utf-8"
+        assert reason in answer.body
 
 
 def test_an_untrusted_peer_is_denied_whatever_it_says():
@@ -356,11 +437,11 @@ def test_headers_that_cannot_be_read_at_all_are_an_error_of_ours(caplog):
         yield ("X-Forwarded-Uri", "/documents/17")
         raise KeyError(CANARY)
 
-    answer = asyncio.run(app.answer("GET", "/traefik", broken(), PROXY))
+    answer = asyncio.run(app.answer("GET", "/traefik", broken(), PROXY, nothing))
     assert problem(answer) == (500, "internal")
     assert sink.records[0].outcome.reason is Reason.INTERNAL
     assert CANARY not in caplog.text
 
 
 def test_every_door_that_can_be_asked_has_its_name():
-    assert [dialect.value for dialect in Dialect] == ["envoy_http", "traefik", "nginx", "caddy"]
+    assert [dialect.value for dialect in Dialect] == ["envoy_http", "traefik", "nginx", "caddy", "haproxy"]

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from typing import cast
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from authz.core.enforce import Disclosure
 from authz.core.errors import Reason
+from authz.core.login import Login, verified_return_address
 from authz.core.model import Denied, EntityUid, Failed, Identity, Peer
 from authz.core.pipeline import Authorizer
 from authz.core.request import PathRules
 from authz.core.route_compiler import RouteSpec, compile_routes
 from authz.servers import grpc_check
-from authz.servers.grpc_check import Checks, CheckSettings, Context, read_peer
-from authz.servers.grpc_host import GrpcSettings
+from authz.servers.grpc_check import Checks, CheckSettings
+from authz.servers.grpc_host import GrpcSettings, read_peer
 from authz.servers.trust import TrustedPeers
 from authz.service import Limits
 from tests.proxies.harness import until
@@ -73,6 +75,26 @@ async def test_the_services_own_rules_for_paths_count():
     service = scripted_service(Scripted(), path_rules=PathRules(empty_segments="merge"))
     assert (await asked(service, check_request("/a//b"))).verdict == "allow"
     assert (await asked(scripted_service(Scripted()), check_request("/a//b"))).status == 400
+
+
+async def test_the_form_of_an_answer_is_the_clients_whatever_was_decided():
+    service = scripted_service(Scripted(answer=lambda _: DENY))
+    page = await asked(service, check_request(headers={"accept": "text/html"}))
+    assert dict(page.headers)["content-type"] == "text/html; charset=utf-8"
+    refused = await asked(service, check_request("/a/../b", headers={"accept": "text/html"}))
+    assert (refused.status, dict(refused.headers)["content-type"]) == (400, "text/html; charset=utf-8")
+    call = await asked(service, check_request("/a/../b", headers={"content-type": "application/grpc"}))
+    assert dict(call.headers)["grpc-status"] == "3"
+
+
+async def test_a_person_is_sent_to_the_login_page():
+    login = Login(url="https://login.example/", key=b"k" * 32, hosts=("documents.example",))
+    service = scripted_service(Scripted(answer=lambda _: UNAUTHENTICATED), disclosure=Disclosure(login=login))
+    reading = await asked(service, check_request(headers={"accept": "text/html"}))
+    query = dict(reading.headers)["location"]
+    assert (reading.verdict, reading.status) == ("deny", 302)
+    address = verified_return_address(query, key=login.key, hosts=login.hosts, now=time.time())
+    assert address == "https://documents.example/documents/42?page=2"
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff\xff\xff", check_request("/a/../b"), check_request(host="a,b")])
@@ -144,11 +166,11 @@ def real_authorizer() -> Authorizer:
             return tuple(PERMIT for _ in queries)
 
     stages = Stages()
-    return Authorizer(routes=table, authenticators=(stages,), decision_point=stages)
+    return Authorizer(routes=table, authenticators={"test": stages}, decision_point=stages)
 
 
 async def test_who_is_not_a_trusted_proxy_may_not_ask():
-    untrusting = GrpcSettings(checks=CheckSettings(trusted=TrustedPeers.parse(["10.0.0.0/8"])))
+    untrusting = GrpcSettings(trusted=TrustedPeers.parse(["10.0.0.0/8"]))
     reading = await asked(scripted_service(real_authorizer()), check_request(), untrusting)
     assert (reading.verdict, reading.status) == ("deny", 403)
     assert b"untrusted_peer" in reading.body
@@ -180,19 +202,7 @@ def test_a_peer_is_trusted_by_its_own_address_or_not_at_all(text, peer):
 # --- deadlines, limits, cancellation ----------------------------------------------------------------------
 
 
-class FakeContext:
-    def __init__(self, remaining: float | None = None) -> None:
-        self.remaining = remaining
-
-    def peer(self) -> str:
-        return "ipv4:127.0.0.1:1"
-
-    def time_remaining(self) -> float | None:
-        return self.remaining
-
-
-def context(remaining: float | None = None) -> Context:
-    return cast("Context", FakeContext(remaining))
+PROXY = Peer(address="127.0.0.1", trusted=True)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +213,8 @@ async def test_the_callers_deadline_counts_less_a_margin_for_the_reply(remaining
 
     class Deadlines:
         path_rules = PathRules()
-        disclosure = scripted_service(Scripted()).disclosure
+        body_limit = None
+        respond = scripted_service(Scripted()).respond
 
         def new_id(self):
             return "d-1"
@@ -213,7 +224,7 @@ async def test_the_callers_deadline_counts_less_a_margin_for_the_reply(remaining
             return DENY
 
     checks = Checks(Deadlines(), CheckSettings(reply_margin=margin))  # type: ignore[arg-type]
-    await checks.check(check_request(), context(remaining))
+    await checks.check(check_request(), PROXY, remaining)
     assert seen == [pytest.approx(deadline)]
 
 
@@ -290,6 +301,6 @@ SEED = check_request(headers={"authorization": "Bearer t", "x-b": "caf!"})
 def test_whatever_arrives_is_answered_and_only_what_was_read_and_allowed_goes_on(data):
     scripted = Scripted()
     checks = Checks(scripted_service(scripted), CheckSettings())
-    reading = read_as_envoy(asyncio.run(checks.check(data, context())))
+    reading = read_as_envoy(asyncio.run(checks.check(data, PROXY)))
     assert reading.verdict == ("allow" if scripted.requests else "deny")
     assert scripted.requests or reading.status == 400
