@@ -25,6 +25,7 @@ from authz.core.model import Record
 from authz.observe.lines import Drop, LineWriter
 from authz.observe.outlet import Outlet, cause
 from authz.observe.redact import Redaction, Redactor
+from authz.observe.turns import Turns
 
 STDOUT = 1
 """The descriptor of standard output, as a target."""
@@ -56,6 +57,7 @@ class JsonLines:
         interval: seconds between two looks into the queue, and the most a line is late.
         report: told, in the writing thread, when writing begins to fail and when it works again.
         now: seconds since the epoch, for the notices of drops.
+        turns: taken for each write, where other processes write to the same target.
     """
 
     def __init__(
@@ -67,13 +69,14 @@ class JsonLines:
         interval: float = INTERVAL,
         report: Callable[[str], None] | None = None,
         now: Callable[[], float] = time.time,
+        turns: Turns | None = None,
     ) -> None:
         self._target = target
         self._redactor = Redactor(redaction if redaction is not None else Redaction())
         self._line = self._redactor.line
         self._encode = msgspec.json.Encoder().encode
         self._now = now
-        self._lines = LineWriter(self._notice, limit=limit, interval=interval, say=report)
+        self._lines = LineWriter(self._notice, limit=limit, interval=interval, say=report, turns=turns)
         self._queue = self._lines.queue
 
     def write(self, record: Record) -> None:

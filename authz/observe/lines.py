@@ -14,6 +14,7 @@ from contextlib import suppress
 from enum import StrEnum
 
 from authz.observe.outlet import Outlet, cause
+from authz.observe.turns import Alone, Turns
 
 BATCH = 64
 """Lines a write."""
@@ -62,10 +63,17 @@ class LineWriter:
         limit: lines that may wait.
         interval: seconds between two looks into the queue: who queues a line wakes nobody.
         say: told, in the writing thread, when writing begins to fail and when it works again.
+        turns: taken for each write, where other processes write to the same outlet.
     """
 
     def __init__(
-        self, notice: Callable[[int], bytes], *, limit: int, interval: float, say: Callable[[str], None] | None
+        self,
+        notice: Callable[[int], bytes],
+        *,
+        limit: int,
+        interval: float,
+        say: Callable[[str], None] | None,
+        turns: Turns | None = None,
     ) -> None:
         self.queue: deque[bytes] = deque()
         """What is on its way out stays here until it is out: its length is what is bounded."""
@@ -79,7 +87,9 @@ class LineWriter:
         self._untold = 0
         self._marked = False
         """Is there a mark in the queue?"""
-        self._torn = False
+        self._turns = turns if turns is not None else Alone()
+        self._turn = False
+        """Is it our turn? It stays ours in the midst of a line."""
         self._failing = False
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()
@@ -145,6 +155,8 @@ class LineWriter:
         left = self.waiting
         if self._batch is not None:
             left -= self._batch.lines - self._batch.left()
+        if self._turn:
+            self._turns.give()  # `torn` says already that a line is unfinished
         if left:
             self.drop(Drop.CLOSED, left)
 
@@ -206,10 +218,32 @@ class LineWriter:
         return _Batch(self._notice(untold) + b"\n", told=untold)
 
     def _sent(self, batch: _Batch, outlet: Outlet) -> bool:
-        if self._torn:
-            if not outlet.write(memoryview(b"\n")):
+        waited = self._turn
+        if not waited:
+            if not self._turns.take(self._interval):
                 return False
-            self._torn = False
+            self._turn = True
+        sent = False
+        try:
+            sent = self._mended(batch, outlet) and self._went_out(batch, outlet)
+        finally:
+            # Said while the rest is awaited, not only when it is given up: this process may be killed.
+            if batch.torn():
+                self._turns.torn = True
+            else:
+                self._turn = False
+                self._turns.give(long=waited)
+        return sent
+
+    def _mended(self, batch: _Batch, outlet: Outlet) -> bool:
+        """Ends the line that another batch left unfinished. Is it ended?"""
+        if self._turns.torn:
+            if not batch.torn() and not outlet.write(memoryview(b"\n")):
+                return False
+            self._turns.torn = False
+        return True
+
+    def _went_out(self, batch: _Batch, outlet: Outlet) -> bool:
         while batch.offset < len(batch.data):
             taken = outlet.write(batch.data[batch.offset :])
             if not taken:
@@ -226,7 +260,9 @@ class LineWriter:
         if not self._failing:
             self._failing = True
             self._say(f"lines cannot be written and are dropped: {cause(error)}")
-        self._torn = self._torn or batch.torn()
+        if self._turn:
+            self._turn = False
+            self._turns.give()
         if batch.lines:
             self.drop(Drop.WRITE_ERROR, batch.left())
         else:
@@ -240,7 +276,7 @@ class LineWriter:
         self._reopen = False
         try:
             if outlet.reopen():
-                self._torn = False
+                self._turns.torn = False
         except OSError as error:
             self._say(f"the file cannot be opened again, the old one stays in use: {cause(error)}")
 

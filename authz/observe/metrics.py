@@ -11,7 +11,6 @@ from closed lists, policy ids from the store and bounded in number. What does no
 
 from __future__ import annotations
 
-import re
 import threading
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
@@ -19,8 +18,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple, TypeAlias, TypeVar
 
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.metrics_core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -28,10 +26,10 @@ from prometheus_client.metrics_core import (
     InfoMetricFamily,
     Metric,
 )
-from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.utils import floatToGoString
 
 from authz.core.model import Decision, Record, Stage
+from authz.observe.exposition import rendered
 from authz.observe.redact import outcome_word
 from authz.observe.values import clean
 
@@ -85,6 +83,8 @@ class Readings:
     """Seconds since each issuer's key set was fetched."""
     in_flight: Callable[[], int | None] = _none
     """Checks under way."""
+    certificate_expiries: Callable[[], Mapping[str, float]] = _nothing
+    """Seconds until the certificate of each listener with TLS ends."""
 
 
 _Series: TypeAlias = tuple[str, str, str, str]
@@ -181,10 +181,7 @@ class Metrics:
 
     def render(self, accept: str = "") -> tuple[bytes, str]:
         """The registry's metrics, and their content type: OpenMetrics 1.0 if the `Accept` value asks for it."""
-        if _wants_openmetrics(accept):
-            text: bytes = openmetrics.generate_latest(self.registry)  # type: ignore[no-untyped-call]
-            return text, openmetrics.CONTENT_TYPE_LATEST
-        return generate_latest(self.registry), CONTENT_TYPE_PLAIN_0_0_4
+        return rendered(self.registry, accept)
 
     def collect(self) -> Iterator[Metric]:
         """The collector of `prometheus_client`."""
@@ -226,14 +223,6 @@ def _count(counts: dict[_Key, int], key: _Key) -> None:
     counts[key] = counts.get(key, 0) + 1
 
 
-def _wants_openmetrics(accept: str) -> bool:
-    for item in accept.split(","):
-        kind, *parameters = (part.strip().lower() for part in item.split(";"))
-        if kind == "application/openmetrics-text":
-            return not any(re.fullmatch(r"q=0(\.0*)?", parameter) for parameter in parameters)
-    return False
-
-
 def _counter(name: str, text: str, labels: Sequence[str], counts: Mapping[_Labels, float]) -> CounterMetricFamily:
     family = CounterMetricFamily(name, text, labels=labels)
     for values, count in counts.items():
@@ -265,6 +254,11 @@ def _read(readings: Readings) -> Iterator[Metric]:
     for issuer, age in readings.key_set_ages().items():
         ages.add_metric([clean(issuer)], age)
     yield ages
+    text = "Time until the certificate of a listener ends; negative: it has."
+    expiries = GaugeMetricFamily("authz_certificate_expiry_seconds", text, labels=("listener",))
+    for listener, remaining in readings.certificate_expiries().items():
+        expiries.add_metric([clean(listener)], remaining)
+    yield expiries
     in_flight = readings.in_flight()
     if in_flight is not None:
         yield _gauge("authz_in_flight", "Checks under way.", in_flight)

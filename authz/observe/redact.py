@@ -34,7 +34,9 @@ KEPT = 512
 MIN_KEY = 16
 MAX_KEY = 64
 """Bytes of a BLAKE2b key; RFC 7693, section 2.1 allows 64 at most."""
+_USUAL_POINT = "cedar"
 _PLAIN = ("path", "source_address", "detail")
+_USUAL = frozenset({"bearer", "anonymous"})
 
 
 class PrincipalForm(StrEnum):
@@ -99,10 +101,16 @@ class Line(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False, tag_field
     detail: str = ""
     path: str = ""
     source_address: str = ""
+    authenticator: str = ""
+    """Which one settled who calls, or refused the credential, by its name in the configuration."""
+    scheme: str = ""
+    """`api_key` or `certificate`; left out for tokens, and where nobody is known."""
     principal: str = ""
     action: str = ""
     resource: str = ""
     verdict: str = ""
+    decision_point: str = ""
+    """Who decided, where it was not the policies: `preflight`."""
     policies: tuple[str, ...] = ()
     """Determining policies."""
     policies_omitted: int = 0
@@ -162,6 +170,7 @@ class Redactor:
             status=200,
             reason=outcome.reason,
             timings_us={stage: int(seconds * 1e6) for stage, seconds in record.timings},
+            authenticator=record.authenticator,
             duration_us=int(record.duration * 1e6),
         )
         if not isinstance(outcome, Allowed):
@@ -174,6 +183,8 @@ class Redactor:
             line.principal = self._principal(record.identity.principal)
         if record.decision is not None:
             self._tell_decision(line, record.decision)
+        if record.identity is not None and record.identity.scheme not in _USUAL:
+            line.scheme = record.identity.scheme
         if self._claims and record.identity is not None:
             line.claims = _chosen(self._claims, record.identity.claims)
         return line
@@ -205,6 +216,8 @@ class Redactor:
 
     def _tell_decision(self, line: Line, decision: Decision) -> None:
         line.verdict = decision.verdict
+        if decision.decision_point != _USUAL_POINT:
+            line.decision_point = clean(decision.decision_point)
         line.policy_set = clean(decision.version)
         line.policy_set_age_seconds = int(decision.age * 1000) / 1000
         line.policies, line.policies_omitted = self._ids(decision.policies)

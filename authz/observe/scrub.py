@@ -35,7 +35,10 @@ _SECRET_KEY = re.compile(
 )
 # RFC 7519: base64url parts, of which the first begins a JSON object. RFC 9110, 11.6.2: a scheme and its
 # credentials, long enough not to be the next word of a sentence.
-_SECRET_TEXT = re.compile(r"\beyJ[\w-]+(?:\.[\w-]*)+|\b((?:bearer|basic)\s+)[\w.~+/=-]{16,}", re.IGNORECASE)
+# And API keys of ours: the id is public, the secret behind it is not.
+_SECRET_TEXT = re.compile(
+    r"\beyJ[\w-]+(?:\.[\w-]*)+|\b((?:bearer|basic)\s+|authz_[a-z0-9-]+_)[\w.~+/=-]{16,}", re.IGNORECASE
+)
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]+")
 
 

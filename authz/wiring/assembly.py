@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from authz.authn.api_keys import ApiKey
 from authz.authn.revocation import DenyList
 from authz.config.load import Config, load_config
 from authz.core.cedar_schema import CedarSchemaError, Schema, load_schema
@@ -18,7 +19,9 @@ from authz.core.routes import RouteTable
 from authz.pdp.compiled import CompiledPolicies, compile_snapshot
 from authz.stores.file import FileStore
 from authz.stores.watch import Mark, fingerprint
+from authz.wiring.api_key_file import KeyFile, read_key_file
 from authz.wiring.consistency import inconsistencies
+from authz.wiring.credentials import Credentials
 from authz.wiring.issuers import IssuerPlan, plan_issuers
 
 MAX_DENY_LIST = 64 * 1024 * 1024
@@ -33,6 +36,8 @@ class Assembly:
     compiled: CompiledPolicies
     issuers: tuple[IssuerPlan, ...]
     deny_list: DenyList
+    api_keys: Mapping[str, Mapping[str, ApiKey]] = field(default_factory=dict, repr=False)
+    """Authenticator → its keys by id."""
     warnings: tuple[Problem, ...] = ()
     mark: tuple[Mark, ...] = field(default=(), repr=False)
     """What the files looked like before they were read."""
@@ -63,16 +68,23 @@ class Assembled:
         return self.assembly
 
 
-def assemble(file: Path, environment: Mapping[str, str] | None = None) -> Assembled:
-    """Reads all files. Slow for large policy sets: call it in a worker thread. Never raises for their content."""
+def assemble(file: Path, environment: Mapping[str, str] | None = None, *, certificates: bool = False) -> Assembled:
+    """Reads all files. Slow for large policy sets: call it in a worker thread. Never raises for their content.
+
+    Args:
+        file: the configuration.
+        environment: for `${env:NAME}`; by default the process's.
+        certificates: check those of listeners too. A reload does not: it reaches no listener, and a certificate
+            that is half written must not hold back a change of the policies.
+    """
     try:
-        return _assembled(file, environment)
+        return _assembled(file, environment, certificates=certificates)
     except (ValueError, RecursionError) as error:  # such as a path that no system knows; its words may quote a value
         text = f"unexpected {type(error).__name__} while the files were read; is a name or a value of an odd form?"
         return Assembled(assembly=None, problems=(Problem(message=text, file=str(file)),))
 
 
-def _assembled(file: Path, environment: Mapping[str, str] | None) -> Assembled:
+def _assembled(file: Path, environment: Mapping[str, str] | None, *, certificates: bool) -> Assembled:
     first = load_config(file, environment).config
     mark = fingerprint(*_watched(first)) if first is not None else ()
     # Which files there are is known only now. Read again, so that all that counts was read after the mark.
@@ -81,15 +93,20 @@ def _assembled(file: Path, environment: Mapping[str, str] | None) -> Assembled:
     config = loaded.config
     if config is None:
         return Assembled(assembly=None, problems=tuple(problems))
+    if certificates:
+        from authz.wiring.certificates import certificate_problems
+
+        problems.extend(certificate_problems(config))
     routes, found = compile_routes(config.routes)
     problems.extend(found)
     compiled = _policies(config, problems)
     deny_list = _deny_list(config, problems)
+    key_files = _key_files(config, problems)
     # Where policies do not compile, routes and issuers are still held against the schema, if that can be read.
     schema = compiled.schema if compiled is not None else _schema(config)
     issuers = plan_issuers(config, schema, problems)
     if compiled is not None or schema is not None:
-        problems.extend(inconsistencies(routes, schema, issuers, [shape.issuer for shape in config.shape.issuers]))
+        problems.extend(inconsistencies(routes, schema, issuers, Credentials.of(config, issuers, key_files)))
     if not config.routes and not any(problem.severity == "error" for problem in problems):
         problems.append(Problem(message="there are no routes: every request is denied", severity="warning"))
     if compiled is not None and not compiled.snapshot.policies:
@@ -102,6 +119,7 @@ def _assembled(file: Path, environment: Mapping[str, str] | None) -> Assembled:
         compiled=compiled,
         issuers=issuers,
         deny_list=deny_list,
+        api_keys={name: found.keys for name, found in key_files.items()},
         warnings=_once(problems),
         mark=mark,
     )
@@ -133,6 +151,19 @@ def _schema(config: Config) -> Schema | None:
         return load_schema(text) if text is not None else None
     except CedarSchemaError:
         return None  # told already
+
+
+def _key_files(config: Config, problems: list[Problem]) -> dict[str, KeyFile]:
+    """The files of API keys, by authenticator; one that two of them name is read once."""
+    read: dict[Path, KeyFile] = {}
+    found: dict[str, KeyFile] = {}
+    for one in config.shape.authenticators:
+        if one.api_keys is not None:
+            path = config.path(one.api_keys.file)
+            if path not in read:
+                read[path] = read_key_file(path, problems)
+            found[one.name] = read[path]
+    return found
 
 
 def _deny_list(config: Config, problems: list[Problem]) -> DenyList:

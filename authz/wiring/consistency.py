@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from authz.core.cedar_schema import (
     ActionDecl,
@@ -18,6 +18,7 @@ from authz.core.cedar_schema import (
 from authz.core.errors import Problem
 from authz.core.model import EntityUid
 from authz.core.routes import Route, RouteTable
+from authz.wiring.credentials import Credentials
 from authz.wiring.issuers import IssuerPlan
 
 _EXTENSIONS: Mapping[str, str] = {"ip": "ipaddr", "datetime": "datetime", "decimal": "decimal"}
@@ -25,34 +26,25 @@ _PLAIN: Mapping[str, type[object]] = {"string": StringType, "long": LongType, "b
 
 
 def inconsistencies(
-    routes: RouteTable, schema: Schema | None, issuers: tuple[IssuerPlan, ...], names: Collection[str]
+    routes: RouteTable, schema: Schema | None, issuers: tuple[IssuerPlan, ...], credentials: Credentials
 ) -> Iterator[Problem]:
-    """Every misfit, as an error where a request could never be decided rightly, else as a warning.
-
-    `names` are all configured issuers, also those that could not be planned.
-    """
+    """Every misfit, as an error where a request could never be decided rightly, else as a warning."""
     for route in routes.routes:
-        yield from _route_issuers(route, names)
+        yield from (_at(route, text) for text in credentials.route_problems(route))
         if schema is not None:
-            yield from _route(route, schema, issuers)
+            yield from _route(route, schema, credentials)
     if schema is None:
         yield Problem(message="there is no schema: policies, routes and claims are not checked", severity="warning")
     if schema is not None:
         yield from _principals(schema, issuers)
+        yield from credentials.schema_problems(schema)
 
 
 def _at(route: Route, text: str, *, severity: str = "error") -> Problem:
     return Problem(message=f"route `{route.name}`: {text}", file=route.file, line=route.line, severity=severity)
 
 
-def _route_issuers(route: Route, names: Collection[str]) -> Iterator[Problem]:
-    for name in sorted(route.issuers - set(names)):
-        yield _at(route, f"`{name}` is none of the configured issuers")
-    if not names and route.anonymous is None:
-        yield _at(route, "no issuer is configured and the route has no `anonymous` principal: nobody can pass")
-
-
-def _route(route: Route, schema: Schema, issuers: tuple[IssuerPlan, ...]) -> Iterator[Problem]:
+def _route(route: Route, schema: Schema, credentials: Credentials) -> Iterator[Problem]:
     action = schema.actions.get((route.action.type, route.action.id))
     if action is None:
         yield _at(route, f"the schema has no action `{route.action}`")
@@ -62,14 +54,7 @@ def _route(route: Route, schema: Schema, issuers: tuple[IssuerPlan, ...]) -> Ite
         yield _at(route, f"`{route.action}` takes no resource of type `{route.resource_type}`; it takes {known}")
     yield from _parents(route, schema)
     yield from _context(route, action)
-    for kind in sorted(_principal_types(route, issuers) - action.principals):
-        yield _at(route, f"`{route.action}` takes no principal of type `{kind}`")
-
-
-def _principal_types(route: Route, issuers: tuple[IssuerPlan, ...]) -> set[str]:
-    wanted = [plan for plan in issuers if not route.issuers or plan.shape.issuer in route.issuers]
-    anonymous = {route.anonymous.type} if route.anonymous is not None else set()
-    return {plan.source.principal_type for plan in wanted} | anonymous
+    yield from (_at(route, text) for text in credentials.type_problems(route, action))
 
 
 def _parents(route: Route, schema: Schema) -> Iterator[Problem]:

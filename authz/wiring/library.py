@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 
-from authz.core.enforce import Response, respond
+from authz.core.body import declares_body
+from authz.core.enforce import Response
 from authz.core.errors import AuthzError, Reason, RequestRefused
-from authz.core.model import Headers, Outcome, Peer, Request
+from authz.core.model import BodyState, Headers, Outcome, Peer, Request
 from authz.core.ports import RecordSink
 from authz.core.request import canonical_request
 from authz.wiring.assembly import assemble
@@ -33,6 +34,7 @@ class HttpRequest:
     source_address: str | None = None
     """The client's IP address, as the application knows it."""
     body: bytes | None = field(default=None, repr=False)
+    """Whole. None: there is none; where the headers say otherwise, a route that reads bodies refuses the request."""
 
 
 class Connection:
@@ -58,10 +60,12 @@ class Connection:
         service = self._runtime.service
         decision_id = service.new_id()
         try:
-            outcome = await service.check(self._canonical(request, decision_id), door=DOOR)
+            canonical = self._canonical(request, decision_id)
+            outcome = await service.check(canonical, door=DOOR)
         except AuthzError as error:
             outcome = service.refuse(error, id=decision_id, door=DOOR)
-        return respond(outcome, decision_id, service.disclosure)
+            return service.respond(outcome, decision_id)
+        return service.respond(outcome, decision_id, canonical)
 
     def request(self, request: HttpRequest) -> Request:
         """The canonical form, for those who check it several times.
@@ -90,8 +94,16 @@ class Connection:
             source_address=request.source_address,
             external_id=headers.get("x-request-id"),
             body=request.body,
+            body_state=_body_state(request.body, headers),
             rules=self._runtime.service.path_rules,
         )
+
+
+def _body_state(body: bytes | None, headers: Headers) -> BodyState:
+    if body is None:
+        return BodyState.WITHHELD if declares_body(headers) else BodyState.WHOLE
+    length = headers.get("content-length")
+    return BodyState.WHOLE if length in {None, str(len(body))} else BodyState.PARTIAL
 
 
 def _split(url: str, headers: Headers) -> tuple[str, str, str]:

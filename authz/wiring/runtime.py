@@ -15,25 +15,29 @@ import aiohttp
 
 from authz.authn.anonymous import anonymous_identity
 from authz.authn.jwks import RemoteKeys, StaticKeys
-from authz.authn.jwt import BearerTokens
+from authz.authn.jwt import TokenVerifier
 from authz.authn.keys import KeySet
 from authz.config.load import Config
+from authz.config.responses import LoginShape
 from authz.core.enforce import Disclosure
 from authz.core.errors import Misconfigured, Problem
+from authz.core.login import Login, signing_key
 from authz.core.pipeline import Authorizer
 from authz.core.request import PathRules
 from authz.pdp.cedar import CedarDecisionPoint, CedarSettings
 from authz.service import Limits, Service
 from authz.stores.watch import watch
 from authz.wiring.assembly import Assembly, assemble
+from authz.wiring.authenticators import build_authenticators, challenges
 from authz.wiring.consistency import anonymous_principals
 from authz.wiring.issuers import IssuerPlan, RemotePlan
 
 _log = logging.getLogger("authz.reload")
-_NEED_A_START = (
-    "listeners", "trusted_proxies", "trusted_hops", "responses.grpc_failure", "limits.connections", "limits.drain",
-    "limits.drain_delay", "record", "log",
+NEED_A_START = (
+    "listeners", "hosts", "trusted_proxies", "trusted_hops", "responses.grpc_failure", "limits.connections",
+    "limits.connection_age", "limits.drain", "limits.drain_delay", "record", "log",
 )  # fmt: skip
+"""Paths of the settings that count from the start of a process on: a reload leaves them as they were."""
 
 
 @dataclass(slots=True)
@@ -71,7 +75,7 @@ class Runtime:
         self._assembly: Assembly | None = None
         self._read: tuple[list[Path], list[Path]] = ([], [])
         """Files and folders that the last reload read."""
-        self._tokens: BearerTokens | None = None
+        self._tokens: TokenVerifier | None = None
         self._service: Service | None = None
         self.on_apply: list[Callable[[Assembly], None]] = []
         """Told of each assembly that begins to decide."""
@@ -91,8 +95,8 @@ class Runtime:
         return self._service
 
     @property
-    def tokens(self) -> BearerTokens:
-        """The verifier in use."""
+    def tokens(self) -> TokenVerifier:
+        """The verifier in use, one for all authenticators that take tokens."""
         if self._tokens is None:
             raise RuntimeError("the runtime was not started")
         return self._tokens
@@ -139,6 +143,8 @@ class Runtime:
             realm=shape.responses.realm,
             deny_messages=shape.responses.deny_messages,
             policies=shape.responses.policies,
+            html=shape.responses.html,
+            login=_login(shape.responses.login),
         )
         rules = PathRules(**shape.paths.model_dump())
         if self._service is None:
@@ -160,19 +166,20 @@ class Runtime:
         await keys.start()
         return keys
 
-    def _verifier(self, assembly: Assembly) -> BearerTokens:
+    def _verifier(self, assembly: Assembly) -> TokenVerifier:
         """The verifier in use where nothing about issuers changed, for it holds the verified tokens."""
         limits = assembly.config.shape.limits
         if self._tokens is not None and _same_verifier(self.assembly, assembly):
             return self._tokens
         issuers = [plan.issuer(self._key_set(plan)) for plan in assembly.issuers]
-        return BearerTokens(issuers, cache_size=limits.token_cache, max_token=limits.token_bytes)
+        return TokenVerifier(issuers, cache_size=limits.token_cache, max_token=limits.token_bytes)
 
     def _key_set(self, plan: IssuerPlan) -> KeySet:
         return plan.keys if isinstance(plan.keys, StaticKeys) else self._remote[plan.keys]
 
-    def _authorizer(self, assembly: Assembly, tokens: BearerTokens) -> Authorizer:
-        policies = assembly.config.shape.policies
+    def _authorizer(self, assembly: Assembly, tokens: TokenVerifier) -> Authorizer:
+        shape = assembly.config.shape
+        policies = shape.policies
         settings = CedarSettings(
             on_forbid_error=policies.on_forbid_error,
             validate_requests=policies.validate_requests,
@@ -180,7 +187,8 @@ class Runtime:
         )
         return Authorizer(
             routes=assembly.routes,
-            authenticators=(tokens,),
+            authenticators=build_authenticators(shape, tokens, assembly.api_keys, assembly.deny_list),
+            challenges=challenges(shape),
             decision_point=CedarDecisionPoint(assembly.compiled, settings, age=self.freshness.age),
             anonymous={uid: anonymous_identity(uid) for uid in anonymous_principals(assembly.routes)},
         )
@@ -207,7 +215,7 @@ class Runtime:
                 _log.info("reload accepted, policy set %s", assembly.compiled.version)
                 for warning in assembly.warnings:
                     _log.warning("%s", warning)
-                for name in _left_as_they_were(before, assembly.config):
+                for name in left_as_they_were(before, assembly.config):
                     _log.warning("`%s` was changed, and counts from the next start only", name)
                 return True
             self.freshness.rejected()
@@ -237,14 +245,26 @@ class Runtime:
         self._remote.clear()
 
 
+def _login(shape: LoginShape | None) -> Login | None:
+    if shape is None:
+        return None
+    return Login(
+        url=shape.url,
+        key=signing_key(shape.key),
+        hosts=shape.hosts,
+        parameter=shape.parameter,
+        valid=shape.valid,
+    )
+
+
 def _same_verifier(one: Assembly, other: Assembly) -> bool:
     limits = (one.config.shape.limits, other.config.shape.limits)
     return limits[0] == limits[1] and [p.terms for p in one.issuers] == [p.terms for p in other.issuers]
 
 
-def _left_as_they_were(before: Config, after: Config) -> Iterator[str]:
+def left_as_they_were(before: Config, after: Config) -> Iterator[str]:
     """Settings that a reload does not reach: listeners are open, and their peers' trust is theirs."""
-    for path in _NEED_A_START:
+    for path in NEED_A_START:
         if attrgetter(path)(before.shape) != attrgetter(path)(after.shape):
             yield path
 

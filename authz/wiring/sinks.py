@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +15,19 @@ from authz.config.load import Config
 from authz.core.errors import Misconfigured
 from authz.core.ports import RecordSink
 from authz.observe.audit import JsonLines
+from authz.observe.log import STDERR
 from authz.observe.metrics import Metrics, PolicySetReading, Readings, TokenCacheReading
 from authz.observe.redact import PrincipalForm, Redaction
 from authz.wiring.assembly import Assembly
 from authz.wiring.runtime import Runtime
+from authz.wiring.together import Together
 
 _log = logging.getLogger("authz.record")
 
 
 @asynccontextmanager
-async def record_sinks(config: Config) -> AsyncIterator[tuple[JsonLines, ...]]:
-    """The decision record's sink, flushed at the end; none for `output: none`.
+async def record_sinks(config: Config, together: Together | None = None) -> AsyncIterator[tuple[JsonLines, ...]]:
+    """The decision record's sink, flushed at the end; none for `output: none`. `together`: with other workers.
 
     Raises:
         Misconfigured: the output cannot be opened.
@@ -33,7 +35,7 @@ async def record_sinks(config: Config) -> AsyncIterator[tuple[JsonLines, ...]]:
     if config.shape.record.output == "none":
         yield ()
         return
-    sink = json_lines(config)
+    sink = json_lines(config, together)
     await sink.astart()
     try:
         yield (sink,)
@@ -41,7 +43,7 @@ async def record_sinks(config: Config) -> AsyncIterator[tuple[JsonLines, ...]]:
         await sink.aclose()
 
 
-def json_lines(config: Config) -> JsonLines:
+def json_lines(config: Config, together: Together | None = None) -> JsonLines:
     """The sink, not yet started."""
     shape = config.shape.record
     target: int | Path
@@ -49,9 +51,15 @@ def json_lines(config: Config) -> JsonLines:
         target = _descriptor(config, sys.stdout if shape.output == "stdout" else sys.stderr)
     else:
         target = config.path(shape.output)
-    key = shape.hash_key.encode() if shape.hash_key is not None else secrets.token_bytes(32)
+    if shape.hash_key is not None:
+        key = shape.hash_key.encode()
+    else:
+        key = together.hash_key if together is not None else secrets.token_bytes(32)
     redaction = Redaction(show=frozenset(shape.show), principal=PrincipalForm(shape.principal), principal_key=key)
-    return JsonLines(target, redaction=redaction, limit=shape.queue, report=_report)
+    turns = None
+    if together is not None:
+        turns = together.turns_of_record(target if isinstance(target, int) else None, STDERR)
+    return JsonLines(target, redaction=redaction, limit=shape.queue, report=_report, turns=turns)
 
 
 def _descriptor(config: Config, stream: TextIO | None) -> int:
@@ -88,18 +96,32 @@ class Sinks:
 
 
 @asynccontextmanager
-async def all_sinks(config: Config, runtime: Runtime) -> AsyncIterator[Sinks]:
+async def all_sinks(
+    config: Config,
+    runtime: Runtime,
+    together: Together | None = None,
+    *,
+    certificates: Callable[[], Mapping[str, float]] = dict,
+) -> AsyncIterator[Sinks]:
     """Metrics and the decision record; the record is flushed at the end.
+
+    Args:
+        config: what is configured.
+        runtime: what decides.
+        together: with other workers.
+        certificates: address of each listener with TLS → seconds until its certificate ends.
 
     Raises:
         Misconfigured: the record's output cannot be opened.
     """
-    async with record_sinks(config) as lines:
+    async with record_sinks(config, together) as lines:
         sink = lines[0] if lines else None
-        yield Sinks(metrics=runtime_metrics(runtime, sink), lines=sink)
+        yield Sinks(metrics=runtime_metrics(runtime, sink, certificates), lines=sink)
 
 
-def runtime_metrics(runtime: Runtime, lines: JsonLines | None) -> Metrics:
+def runtime_metrics(
+    runtime: Runtime, lines: JsonLines | None, certificates: Callable[[], Mapping[str, float]] = dict
+) -> Metrics:
     """Metrics that also read what the runtime counts."""
     readings = Readings(
         dropped=(lambda: lines.dropped) if lines is not None else dict,
@@ -108,6 +130,7 @@ def runtime_metrics(runtime: Runtime, lines: JsonLines | None) -> Metrics:
         policy_reloads=lambda: runtime.freshness.reloads,
         key_set_ages=lambda: {issuer: keys.age for issuer, keys in runtime.key_sets.items()},
         in_flight=lambda: runtime.service.in_flight,
+        certificate_expiries=certificates,
     )
     metrics = Metrics(routes=_route_names(runtime.assembly), readings=readings)
     runtime.on_apply.append(lambda assembly: metrics.replace_routes(_route_names(assembly)))

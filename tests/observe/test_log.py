@@ -164,6 +164,7 @@ def test_what_only_sounds_like_a_secret_is_said(log: Path, key: str, value: obje
         (f"Authorization: Bearer {'s' * 20}", f"Authorization: Bearer {REDACTED}"),
         (f"basic  {'dXNlcjpwYXNz' * 2}=", f"basic  {REDACTED}"),
         ("expected a bearer token", "expected a bearer token"),
+        (f"key authz_nightly-1_{'s' * 43}, please", f"key authz_nightly-1_{REDACTED}, please"),
         ("line one\nline two\x1b[2J", "line one line two [2J"),
         ("a\ud800b\u2028c", "a\ufffdb\ufffdc"),
         ("x" * 2000, "x" * (MAX_MESSAGE - 1) + "…"),

@@ -1,6 +1,7 @@
 """What may be written of a record."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -9,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.core.errors import Reason
-from authz.core.model import CanonicalPath, Decision, Effect, EntityUid, Extension, PolicyError, Record
+from authz.core.model import Allowed, CanonicalPath, Decision, Effect, EntityUid, Extension, PolicyError, Record
+from authz.core.pipeline import PREFLIGHT
 from authz.observe.redact import PrincipalForm, Redaction, Redactor, outcome_word
 from authz.observe.values import MAX_ITEMS, MAX_TEXT, MAX_UID, clean, shown
 from tests.observe.making import (
@@ -51,6 +53,14 @@ def test_a_line_of_an_allowed_check():
     )
 
 
+def test_the_authenticator_is_named_and_the_kind_of_an_unusual_credential():
+    assert told(record(authenticator="session"))["authenticator"] == "session"
+    assert "scheme" not in told(record(authenticator="session"))
+    for scheme in ("api_key", "certificate"):
+        assert told(record(authenticator="a", identity=replace(identity(), scheme=scheme)))["scheme"] == scheme
+    assert not {"authenticator", "scheme"} & told(record(identity=None)).keys()
+
+
 def test_a_line_of_a_denied_check_says_where_it_ended():
     line = told(denied())
     assert {name: line[name] for name in ("outcome", "status", "stage", "reason", "verdict", "policies")} == {
@@ -61,6 +71,12 @@ def test_a_line_of_a_denied_check_says_where_it_ended():
         "verdict": "deny",
         "policies": ["no-drafts"],
     }
+
+
+def test_a_line_of_a_preflight_says_that_no_policy_was_asked():
+    line = told(replace(record(), outcome=Allowed(decision=PREFLIGHT), decision=PREFLIGHT, query=None, identity=None))
+    assert (line["outcome"], line["verdict"], line["decision_point"]) == ("allowed", "allow", "preflight")
+    assert not line.keys() & {"principal", "action", "resource", "policies", "policy_set"}
 
 
 def test_a_line_of_a_failed_check_has_no_verdict():
