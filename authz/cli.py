@@ -10,20 +10,24 @@ import argparse
 import importlib.metadata
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from authz.core.errors import Misconfigured, Problem
 
 OK, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 DEFAULT_CONFIG = "authz.yaml"
+COMPLETION = "completion"
+"""The one command that needs the arguments of all."""
+Command = Callable[[argparse.Namespace], int]
+"""Runs a command; gives its exit code."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     parsed = _parser(given).parse_args(given)
-    command: Callable[[argparse.Namespace], int] = parsed.run
+    command: Command = parsed.run
     try:
         return command(parsed)
     except Misconfigured as error:
@@ -61,6 +65,7 @@ def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     serve = commands.add_parser("serve", help="answer proxies on the configured listeners")
     _add_config(serve)
+    serve.add_argument("--workers", type=_workers, default=1, metavar="N", help="processes, at most 256; default: 1")
     serve.set_defaults(run=_serve)
     check = commands.add_parser("check", help="check configuration, routes, schema, policies and entities together")
     _add_config(check)
@@ -74,32 +79,92 @@ def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-c", "--config", type=Path, default=Path(DEFAULT_CONFIG), help="default: %(default)s")
+    parser.add_argument(
+        "-c", "--config", type=Path, default=Path(DEFAULT_CONFIG), metavar="FILE", help="default: %(default)s"
+    )
 
 
 def _add_devtools(commands: argparse._SubParsersAction[argparse.ArgumentParser], wanted: str) -> None:
     """Developer tools are imported only when asked for: a server needs neither their memory nor their time."""
-    init = commands.add_parser("init", help="write a start: configuration, routes, policies and a case")
-    test = commands.add_parser("test", help="run policy cases: request and claims, and what must come of them")
-    demo = commands.add_parser("demo", help="try it: a real Envoy, a sample service, an issuer, four requests")
-    if wanted == "init":
-        from authz.devtools.scaffold import add_init_arguments, main_init
+    for name, (text, add) in _DEVTOOLS.items():
+        parser = commands.add_parser(name, help=text)
+        if wanted in {name, COMPLETION}:
+            parser.set_defaults(run=add(parser))
 
-        add_init_arguments(init)
-        init.set_defaults(run=main_init)
-    elif wanted == "test":
-        from authz.devtools.cases import add_test_arguments, main_test
 
-        add_test_arguments(test)
-        test.set_defaults(run=main_test)
-    elif wanted == "demo":
-        from authz.devtools.demo import add_demo_arguments, main_demo
+def _init(parser: argparse.ArgumentParser) -> Command:
+    from authz.devtools.scaffold import add_init_arguments, main_init
 
-        add_demo_arguments(demo)
-        demo.set_defaults(run=main_demo)
+    add_init_arguments(parser)
+    return main_init
+
+
+def _test(parser: argparse.ArgumentParser) -> Command:
+    from authz.devtools.cases import add_test_arguments, main_test
+
+    add_test_arguments(parser)
+    return main_test
+
+
+def _routes(parser: argparse.ArgumentParser) -> Command:
+    from authz.devtools.route_report import add_routes_arguments, main_routes
+
+    _add_config(parser)
+    add_routes_arguments(parser)
+    return main_routes
+
+
+def _token(parser: argparse.ArgumentParser) -> Command:
+    from authz.devtools.token_report import add_token_arguments, main_token
+
+    _add_config(parser)
+    add_token_arguments(parser)
+    return main_token
+
+
+def _key(parser: argparse.ArgumentParser) -> Command:
+    from authz.devtools.api_key import add_key_arguments, main_key
+
+    add_key_arguments(parser)
+    return main_key
+
+
+def _demo(parser: argparse.ArgumentParser) -> Command:
+    from authz.devtools.demo import add_demo_arguments, main_demo
+
+    add_demo_arguments(parser)
+    return main_demo
+
+
+def _completion(parser: argparse.ArgumentParser) -> Command:
+    from authz.devtools.completion import add_completion_arguments, main_completion
+
+    add_completion_arguments(parser)
+    return lambda arguments: main_completion(arguments, _parser([COMPLETION]))
+
+
+_DEVTOOLS: Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], Command]]] = {
+    "init": ("write a start: configuration, routes, policies and a case", _init),
+    "test": ("run policy cases: request and claims, and what must come of them", _test),
+    "routes": ("print the routes as they match, or which of them takes a request, and why", _routes),
+    "token": ("verify one token, check by check", _token),
+    "key": ("make an API key: shown once, and an entry with its hash for the file", _key),
+    "demo": ("try it: a real Envoy, a sample service, an issuer, four requests", _demo),
+    COMPLETION: ("print a script for the shell's completion", _completion),
+}
+
+
+def _workers(text: str) -> int:
+    if text.isascii() and text.isdecimal() and 1 <= int(text) <= 256:
+        return int(text)
+    raise argparse.ArgumentTypeError("expected a number from 1 to 256")
 
 
 def _serve(arguments: argparse.Namespace) -> int:
+    if arguments.workers > 1:
+        from authz.wiring.supervisor import supervise
+
+        return supervise(arguments.config, arguments.workers)
     from authz.wiring.serve import serve
 
     return serve(arguments.config)
@@ -108,7 +173,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace) -> int:
     from authz.wiring import assemble
 
-    assembled = assemble(arguments.config)
+    assembled = assemble(arguments.config, certificates=True)
     if arguments.json:
         print(json.dumps([_as_json(problem) for problem in assembled.problems], indent=2))
     else:

@@ -109,7 +109,7 @@ def test_the_schemas_are_printed_for_editors(folder):
 def test_help_and_unknown_commands(folder):
     assert run("--help", folder=folder).returncode == 0
     assert run("--version", folder=folder).returncode == 0
-    for command in ("test", "init", "demo", "serve", "check"):
+    for command in ("test", "routes", "token", "init", "demo", "serve", "check", "schema", "completion"):
         assert "usage: " in run(command, "--help", folder=folder).stdout
     done = run("nonsense", folder=folder)
     assert done.returncode == 2
@@ -128,3 +128,16 @@ def test_a_reader_that_goes_away_is_no_traceback(folder):
         check=False,
     )
     assert "Traceback" not in done.stderr
+
+
+def test_routes_and_token_as_processes(folder):
+    taken = run("routes", "GET", "http://documents.example/documents/7", folder=folder)
+    assert (taken.returncode, taken.stderr) == (0, "")
+    assert "taken by `read-document`" in taken.stdout
+    assert run("routes", "GET", "/nowhere", folder=folder).returncode == 1
+    assert run("token", "--offline", "--file", "authz.yaml", folder=folder).returncode == 1
+    for command in ("routes", "token"):
+        done = run(command, "-c", "elsewhere.yaml", folder=folder)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("elsewhere.yaml")
+        assert "Traceback" not in done.stderr

@@ -6,7 +6,7 @@ import difflib
 import json
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from authz.core.enforce import Response, respond
@@ -26,16 +26,16 @@ from authz.core.model import (
     Value,
 )
 from authz.core.request import canonical_request
-from authz.devtools.case_file import Case, ExpectShape, RequestShape
+from authz.devtools.case_credentials import Credentials
+from authz.devtools.case_file import Case, ExpectShape
 from authz.devtools.case_report import NONE, CaseResult, Difference
-from authz.devtools.case_tokens import Signer, signer_for
+from authz.devtools.urls import split_url
 from authz.service import Service
 from authz.wiring.assembly import Assembly
 from authz.wiring.runtime import Runtime
 
 DOOR = "cases"
 _ENGINE = re.compile(r"\Aerror while evaluating policy `[^`]*`: ")
-_AUTHORITY = re.compile(r"[^/?#]*")
 _TRUSTED = Peer(trusted=True)
 
 
@@ -57,11 +57,11 @@ class LastRecord:
         return record
 
 
-async def check_case(runtime: Runtime, sink: LastRecord, case: Case, signers: Sequence[Signer]) -> CaseResult:
+async def check_case(runtime: Runtime, sink: LastRecord, case: Case, credentials: Credentials) -> CaseResult:
     """The result of one case. `sink` is one of the runtime's service."""
     service, id = runtime.service, runtime.service.new_id()
     try:
-        request = _request(case.shape.request, _authorization(case, signers), id, service)
+        request = _request(case, credentials, id, service)
     except RequestRefused as error:
         outcome = service.refuse(error, id=id, door=DOOR)
     else:
@@ -81,15 +81,9 @@ async def check_case(runtime: Runtime, sink: LastRecord, case: Case, signers: Se
     )
 
 
-def _authorization(case: Case, signers: Sequence[Signer]) -> tuple[tuple[str, str], ...]:
-    claims = case.shape.token
-    if claims is None:
-        return ()
-    return (("authorization", f"Bearer {signer_for(signers, claims).token(claims, now=time.time())}"),)
-
-
-def _request(shape: RequestShape, authorization: tuple[tuple[str, str], ...], id: str, service: Service) -> Request:
+def _request(case: Case, credentials: Credentials, id: str, service: Service) -> Request:
     """As a door builds it, for a proxy that is trusted. Raises RequestRefused as `canonical_request` does."""
+    shape = case.shape.request
     scheme, authority, target = split_url(shape.url)
     fields = [(name, value) for name, values in shape.headers.items() for value in values]
     return canonical_request(
@@ -98,21 +92,12 @@ def _request(shape: RequestShape, authorization: tuple[tuple[str, str], ...], id
         scheme=scheme,
         host=authority,
         target=target,
-        headers=Headers([*fields, *authorization]),
+        headers=Headers([*fields, *credentials.headers(case, time.time())]),
         peer=_TRUSTED,
         source_address=shape.source,
+        extensions=credentials.extensions(case),
         rules=service.path_rules,
     )
-
-
-def split_url(url: str) -> tuple[str, str, str]:
-    """Scheme, authority and request target, cut and otherwise left as they are; a path is asked of `localhost`."""
-    # Never urlsplit: it takes `//admin/x` for a host, and drops control characters.
-    scheme, _, rest = ("http", "", f"localhost{url}") if url.startswith("/") else url.partition("://")
-    authority = _AUTHORITY.match(rest)
-    name = authority[0] if authority is not None else ""
-    target = rest[len(name) :]
-    return scheme, name, target if target.startswith("/") else f"/{target}"
 
 
 # --- what came of it --------------------------------------------------------------------------------------

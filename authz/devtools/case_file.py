@@ -113,6 +113,12 @@ class CaseShape(_Shape):
     request: RequestShape
     token: dict[str, Any] | None = None
     """Claims of a token that is signed for the case; null, or left out: none is sent."""
+    authenticator: str | None = None
+    """Where the token stands: the name of an authenticator. Left out: the first that takes tokens."""
+    api_key: str | None = None
+    """Id of a key of the configuration's files; it is sent with a secret that the run gives it."""
+    certificate: str | None = None
+    """Name in the client's certificate, as Envoy tells of it over gRPC."""
     entities: list[Any] = []
     """Cedar JSON; each replaces the store's entity of the same uid, or is added, for this case only."""
     expect: ExpectShape

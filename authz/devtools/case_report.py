@@ -40,6 +40,8 @@ class CaseResult:
     """Name of the route that covered the request."""
     policies: tuple[str, ...] = ()
     """The determining policies."""
+    seconds: float = 0.0
+    """How long it took."""
 
     @property
     def passed(self) -> bool:
@@ -119,6 +121,16 @@ def format_report(report: Report, *, color: bool = False, require_coverage: bool
     good = report.exit_code(require_coverage=require_coverage) == PASSED
     lines.append(paint(_GREEN if good else _RED, text))
     return "\n".join(lines) + "\n"
+
+
+def failure_lines(result: CaseResult) -> tuple[str, ...]:
+    """A failed case as plain lines."""
+    return tuple(_failure(result, _Paint(enabled=False)))
+
+
+def uncovered_lines(coverage: Coverage) -> tuple[str, ...]:
+    """What is not covered as plain lines."""
+    return tuple(line for line in _uncovered(coverage, _Paint(enabled=False), required=True) if line)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

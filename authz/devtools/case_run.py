@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from authz.core.errors import Misconfigured, Problem
 from authz.core.model import Policy, TemplateLink
 from authz.core.routes import Route
 from authz.devtools.case_check import LastRecord, check_case
+from authz.devtools.case_credentials import Credentials
 from authz.devtools.case_file import Case, CaseFile, read_case_file
 from authz.devtools.case_report import CaseResult, Coverage, Report, Uncovered
 from authz.devtools.case_target import Target, assemble_folder, shown, targets
@@ -27,7 +29,7 @@ DEADLINE = 60.0
 class _Prepared:
     """Cases that share one assembly but for their entities."""
 
-    signers: tuple[Signer, ...]
+    credentials: Credentials
     cases: tuple[tuple[Case, Assembly], ...]
 
 
@@ -80,12 +82,11 @@ def _with_cases(assembly: Assembly | None, files: Iterable[CaseFile], problems: 
     shape = assembly.config.shape
     limits = shape.limits.model_copy(update={"deadline": DEADLINE})
     config = replace(assembly.config, shape=shape.model_copy(update={"limits": limits}))
-    base = replace(assembly, config=config, issuers=tuple(signer.plan for signer in signers))
+    credentials, believing = Credentials.of(signers, assembly)
+    base = replace(believing, config=config, issuers=tuple(signer.plan for signer in signers))
     cases = tuple((case, _with_entities(base, case, problems)) for file in files for case in file.cases)
-    if not signers:
-        text = "there is no issuer whose token could be sent"
-        problems.extend(case.problem("token", text) for case, _ in cases if case.shape.token is not None)
-    return (_Prepared(signers=signers, cases=cases),)
+    problems.extend(case.problem(key, text) for case, _ in cases for key, text in credentials.problems(case))
+    return (_Prepared(credentials=credentials, cases=cases),)
 
 
 def _with_entities(assembly: Assembly, case: Case, problems: list[Problem]) -> Assembly:
@@ -112,7 +113,9 @@ async def _run(prepared: _Prepared) -> list[CaseResult]:
             if assembly is not applied:
                 await runtime.apply(assembly)
                 applied = assembly
-            results.append(await check_case(runtime, sink, case, prepared.signers))
+            began = time.perf_counter()
+            result = await check_case(runtime, sink, case, prepared.credentials)
+            results.append(replace(result, seconds=time.perf_counter() - began))
     return results
 
 

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from authz.core.errors import Problem
 from authz.devtools.case_report import UNREADABLE, Report, format_report
 
 __all__ = ["Report", "add_test_arguments", "format_report", "main_test", "run_cases"]
@@ -63,6 +64,11 @@ def add_test_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="fail where a policy decided no case, or a route covered none",
     )
+    parser.add_argument(
+        "--junit",
+        metavar="FILE",
+        help="also write the report as JUnit XML; `-`: to standard output, and the text to standard error",
+    )
 
 
 def main_test(arguments: argparse.Namespace) -> int:
@@ -70,12 +76,37 @@ def main_test(arguments: argparse.Namespace) -> int:
     from authz.devtools.case_target import default_config
 
     config = arguments.config or default_config(arguments.paths, Path(CONFIG_FILE))
+    required, xml = arguments.require_coverage, arguments.junit
     if config is None and not arguments.paths:
-        print(f"authz test: there is no {CONFIG_FILE} here; name one with --config, or a folder", file=sys.stderr)
+        text = f"there is no {CONFIG_FILE} here; name one with --config, or a folder"
+        print(f"authz test: {text}", file=sys.stderr)
+        _write_junit(xml, Report(problems=(Problem(message=text),)), required=required)
         return UNREADABLE
     report = asyncio.run(run_cases(arguments.paths, config=config))
-    required = arguments.require_coverage
-    color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    text = format_report(report, color=color, require_coverage=required)
-    print(text, end="", file=sys.stderr if report.unreadable else sys.stdout)
-    return report.exit_code(require_coverage=required)
+    stream = sys.stderr if report.unreadable or xml == "-" else sys.stdout
+    color = stream.isatty() and "NO_COLOR" not in os.environ
+    print(format_report(report, color=color, require_coverage=required), end="", file=stream)
+    written = _write_junit(xml, report, required=required)
+    return report.exit_code(require_coverage=required) if written else UNREADABLE
+
+
+def _write_junit(file: str | None, report: Report, *, required: bool) -> bool:
+    """Was it written, where it was asked for? A report that a build waits for must not be missing quietly."""
+    if file is None:
+        return True
+    from authz.devtools.case_junit import junit, write_whole
+
+    content = junit(report, require_coverage=required)
+    try:
+        if file == "-":
+            sys.stdout.buffer.write(content)
+            sys.stdout.buffer.flush()
+        else:
+            write_whole(Path(file), content)
+    except BrokenPipeError:
+        raise
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "no file has such a name"
+        print(f"authz test: --junit: `{file}` cannot be written: {why}", file=sys.stderr)
+        return False
+    return True

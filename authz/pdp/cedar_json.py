@@ -8,6 +8,7 @@ type asks for them (Cedar documentation, "Entities and context JSON format").
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from json.encoder import encode_basestring_ascii
 from typing import Any
 
@@ -27,6 +28,8 @@ from authz.core.model import Entity, EntityUid, Extension, Value
 Json = Any
 """What `json.loads` gives and `json.dumps` takes."""
 
+PLAIN = (str, int, Extension)
+"""Values that name no entity."""
 ESCAPES = frozenset({"__entity", "__extn", "__expr"})
 _FUNCTIONS = {"ipaddr": "ip", "decimal": "decimal", "datetime": "datetime", "duration": "duration"}
 
@@ -60,11 +63,16 @@ def to_text(value: Value) -> str:
         kind, name = encode_basestring_ascii(value.type), encode_basestring_ascii(value.id)
         return f'{{"__entity":{{"type":{kind},"id":{name}}}}}'
     if isinstance(value, Extension):
-        function, argument = encode_basestring_ascii(value.function), encode_basestring_ascii(value.argument)
-        return f'{{"__extn":{{"fn":{function},"arg":{argument}}}}}'
+        return _extension_text(value)
     if isinstance(value, tuple):
         return f"[{','.join([to_text(member) for member in value])}]"
     return f"{{{members_text(value)}}}"
+
+
+@lru_cache(maxsize=4096)  # clients come again from the same address
+def _extension_text(value: Extension) -> str:
+    function, argument = encode_basestring_ascii(value.function), encode_basestring_ascii(value.argument)
+    return f'{{"__extn":{{"fn":{function},"arg":{argument}}}}}'
 
 
 def members_text(record: Mapping[str, Value]) -> str:
@@ -93,12 +101,15 @@ def references(value: Value) -> Iterator[EntityUid]:
     """Every entity that a value names, however deep."""
     if isinstance(value, EntityUid):
         yield value
+    elif isinstance(value, tuple):
+        if not isinstance(value, Extension):
+            for member in value:
+                if not isinstance(member, PLAIN):
+                    yield from references(member)
     elif isinstance(value, Mapping):
         for member in value.values():
-            yield from references(member)
-    elif isinstance(value, tuple) and not isinstance(value, Extension):
-        for member in value:
-            yield from references(member)
+            if not isinstance(member, PLAIN):
+                yield from references(member)
 
 
 def uid_from_json(data: Json, where: str) -> EntityUid:

@@ -17,8 +17,8 @@ import cedarpy
 
 from authz.core.cedar_schema import Schema
 from authz.core.errors import AttributesUnavailable, DecisionUnavailable, Reason
-from authz.core.model import Entity, EntitySlice, EntityUid, Extension, Query, Value
-from authz.pdp.cedar_json import Misfit, entity_to_json, project_record, references
+from authz.core.model import Entity, EntitySlice, EntityUid, Query, Value
+from authz.pdp.cedar_json import PLAIN, Misfit, entity_to_json, project_record, references
 
 MAX_ENTITIES = 10_000
 """Entities of one query."""
@@ -68,7 +68,7 @@ class Slices:
         roots: tuple[EntityUid, ...] = ()
         for name, value in query.context.items():
             # Claims never hold entity references (core/claims.py), and are too many to look at each time.
-            if name != "token" and not isinstance(value, str | int | Extension):
+            if name != "token" and not isinstance(value, PLAIN):
                 roots += tuple(references(value))
         if len(query.entities) == 1 and not roots:
             given = query.entities[0]

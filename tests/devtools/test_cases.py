@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.core.model import EntityUid, Extension
-from authz.devtools.case_check import in_cedar, split_url
+from authz.devtools.case_check import in_cedar
 from authz.devtools.case_report import CaseResult, Coverage, Difference, Report, Uncovered, format_report
 from authz.devtools.cases import add_test_arguments, main_test, run_cases
+from authz.devtools.urls import split_url
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCHEMA = """

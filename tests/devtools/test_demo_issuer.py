@@ -11,10 +11,12 @@ import jwt
 import pytest
 from aiohttp import ClientSession
 
+from authz.authn.carriers import BEARER
 from authz.authn.fetch import KeySource
 from authz.authn.issuer import Issuer
 from authz.authn.jwks import RemoteKeys
-from authz.authn.jwt import BearerTokens
+from authz.authn.jwt import TokenVerifier
+from authz.authn.tokens import TokenAuthenticator
 from authz.core.claims import IdentitySource
 from authz.core.errors import Reason, Unauthenticated
 from authz.core.model import CanonicalPath, EntityUid, Headers, Request
@@ -60,7 +62,7 @@ async def published() -> AsyncIterator[SimpleNamespace]:
             algorithms=frozenset({"RS256", "ES256"}),
             audiences=frozenset({AUDIENCE}),
         )
-        verifier = BearerTokens([terms], now=lambda: NOW)
+        verifier = TokenAuthenticator(TokenVerifier([terms], now=lambda: NOW), BEARER)
         yield SimpleNamespace(issuer=issuer, session=session, verifier=verifier)
 
 

@@ -10,7 +10,8 @@ import pytest
 from pydantic import BaseModel
 
 from authz.config import load_config
-from authz.config.shape import ConfigShape, RouteShape
+from authz.config.routes import RouteShape
+from authz.config.shape import ConfigShape
 from authz.devtools.cases import run_cases
 from authz.devtools.samples import envoy_example, sample
 from authz.devtools.scaffold import WouldOverwrite, add_init_arguments, main_init, start_files, write_start
@@ -18,7 +19,20 @@ from authz.wiring.assembly import assemble
 
 SETTING = re.compile(r"^( *(?:- )?)#([a-z_]+:.*)$")
 # What is shown where there is no default, or a default that is nothing.
-EXAMPLES = {"grpc", "jwks_uri", "jwks_file", "keys", "secret", "prefix", "types", "ca_file", "deny_list", "hash_key"}
+EXAMPLES = {
+    "grpc",
+    "login",
+    "connection_age",
+    "jwks_uri",
+    "jwks_file",
+    "keys",
+    "secret",
+    "prefix",
+    "types",
+    "ca_file",
+    "deny_list",
+    "hash_key",
+}
 
 
 def run(*arguments: str) -> int:
@@ -98,7 +112,7 @@ def test_authz_yaml_shows_every_setting() -> None:
 
 def test_every_setting_that_is_shown_can_be_put_in_force(tmp_path: Path) -> None:
     (tmp_path / "secrets").mkdir()
-    for name in ("login", "record"):
+    for name in ("login", "record", "return"):
         (tmp_path / "secrets" / name).write_text("a secret of thirty-two bytes or more")
     lines = template()
     base = load_config(written(tmp_path, lines), {}).required().shape
