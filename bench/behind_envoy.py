@@ -1,7 +1,7 @@
 """Each authorizer behind a real Envoy: processor time per request, throughput, latency, memory.
 
-One authorizer at a time, each time as a fresh process with an Envoy of its own. In each run every one of them has
-its turn, and the bare engine call is timed too, so that every ratio is of figures from the same minute.
+One authorizer at a time, ours each time as a fresh process, all with an Envoy of their own. In each run every one of
+them has its turn, and the bare engine call is timed too, so that every ratio is of figures from the same minute.
 """
 
 from __future__ import annotations
@@ -11,23 +11,31 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.in_process import WrongAnswer, bare_calls, bare_median
+from bench.answers import check_load, check_metrics, check_probes, check_round, probes, some
+from bench.in_process import bare_calls, bare_median
 from bench.load import Generator, Load
+from bench.peers import Peer
 from bench.procfs import cpu_seconds, resident_bytes
-from bench.programs import Authorizer, AuthzGrpc, AuthzHttp, BareEngine, BareGrpc, BareHttp, BenchEnvoy, NullNginx
-from bench.rows import Row, at_least, at_most, row
-from bench.workload import Ask, Workload
-from tests.proxies.client import send
+from bench.programs import (
+    Authorizer,
+    AuthzGrpc,
+    AuthzHttp,
+    BareAsgiGrpc,
+    BareAsgiHttp,
+    BareEngine,
+    BareGrpc,
+    BareHttp,
+    BenchEnvoy,
+    Foreign,
+    NullNginx,
+)
+from bench.workload import Workload
 from tests.proxies.harness import Folder
 
-BENCH = "behind-envoy"
-WARM = 2.0
+WARM = 1.0
 """Seconds of load before anything is counted: every token verified, every handle built."""
-IN_FLIGHT = 64
-"""How many requests may be under way when the load generator stops counting; generous."""
+NULL = "null nginx"
 BARE_ENGINE = "bare + engine"
-ALLOWANCE = 2.5
-"""Times a bare engine call that an authorizer may take beyond its bare host."""
 
 Make = Callable[[Path], Authorizer]
 Say = Callable[[str], None]
@@ -35,7 +43,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One authorizer in one run."""
+    """One authorizer in one run. Not a number: unknown, for it is not our process."""
 
     cpu: float
     """Microseconds of processor time per request, of the authorizer's processes."""
@@ -58,23 +66,61 @@ class Run:
     samples: Mapping[str, Sample]
     engine: float
     """Median of a bare engine call by itself, on an otherwise idle machine."""
-    loaded_engine: float
-    """The same, in the bare host behind the same Envoy under the same load."""
+
+    @property
+    def loaded_engine(self) -> float:
+        """The same, in the bare host behind the same Envoy under the same load."""
+        return self.samples[BARE_ENGINE].told
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OurHost:
+    """What carries a door of authz, and the bare handler that it is measured against."""
+
+    door: str
+    ours: str
+    bare: str
+
+
+HOSTS = (
+    OurHost(door="http", ours="authz http", bare="bare aiohttp"),
+    OurHost(door="http", ours="authz http on h2corn", bare="bare h2corn http"),
+    OurHost(door="grpc", ours="authz grpc", bare="bare grpc.aio"),
+    OurHost(door="grpc", ours="authz grpc on h2corn", bare="bare h2corn grpc"),
+)
+TWO_WORKERS = "authz grpc on h2corn, 2 workers"
+"""As it would be run on a machine of two cores. Envoy spreads its calls over several connections for it."""
 
 
 def contenders(work: Path) -> Mapping[str, Make]:
     """What is measured, by name, in the order of each run."""
     return {
-        "null nginx": NullNginx,
+        NULL: NullNginx,
         "bare aiohttp": BareHttp,
         BARE_ENGINE: BareEngine,
         "authz http": lambda folder: AuthzHttp(folder, work),
+        "bare h2corn http": BareAsgiHttp,
+        "authz http on h2corn": lambda folder: AuthzHttp(folder, work, host="h2corn"),
         "bare grpc.aio": BareGrpc,
         "authz grpc": lambda folder: AuthzGrpc(folder, work),
+        "bare h2corn grpc": BareAsgiGrpc,
+        "authz grpc on h2corn": lambda folder: AuthzGrpc(folder, work, host="h2corn"),
+        TWO_WORKERS: lambda folder: AuthzGrpc(folder, work, host="h2corn", workers=2),
     }
 
 
-async def measure(made: Workload, work: Path, *, runs: int, duration: float, say: Say) -> list[Run]:
+def beside(peers: Sequence[Peer]) -> set[str]:
+    """Who has to be measured in the same run as the peers: the null authorizer, and ours at the same doors."""
+    doors = {peer.door for peer in peers}
+    return {NULL, *(host.ours for host in HOSTS if host.door in doors)}
+
+
+def foreign(peer: Peer) -> Make:
+    """Makes the stand-in for a peer."""
+    return lambda folder: Foreign(folder, peer)
+
+
+async def measure(made: Workload, chosen: Mapping[str, Make], *, runs: int, duration: float, say: Say) -> Sequence[Run]:
     """All runs.
 
     Raises:
@@ -88,11 +134,10 @@ async def measure(made: Workload, work: Path, *, runs: int, duration: float, say
             engine = bare_median(engine_calls)
             say(f"run {number + 1} of {runs}: bare cedarpy {engine:.1f} µs")
             samples = {}
-            for name, make in contenders(work).items():
+            for name, make in chosen.items():
                 samples[name] = await sample(make, made, load, duration=duration, thorough=number == 0)
-                say(f"  {name:14} {_told(samples[name])}")
-            loaded = samples[BARE_ENGINE].told
-            found.append(Run(samples=samples, engine=engine, loaded_engine=loaded))
+                say(f"  {name:20} {_told(samples[name])}")
+            found.append(Run(samples=samples, engine=engine))
         return found
 
 
@@ -107,13 +152,13 @@ async def sample(make: Make, made: Workload, load: Generator, *, duration: float
     """Starts one authorizer and its Envoy, checks its answers, loads it, counts."""
     with Folder() as mine, Folder() as other:
         async with make(mine) as server, BenchEnvoy(other, server) as envoy:
-            await check_answers(envoy, server, made, made.asks if thorough else _some(made))
+            await check_answers(envoy, server, made, thorough=thorough)
             await load.run(envoy.port, WARM)
             evaluated = await _evaluated(server)
-            before = cpu_seconds(server.pid)
+            before = _cpu(server)
             seen = await load.run(envoy.port, duration)
-            cpu = cpu_seconds(server.pid) - before
-            memory = resident_bytes(server.pid)
+            cpu = _cpu(server) - before
+            memory = math.nan if server.watched is None else resident_bytes(server.watched)
             check_load(seen, made, decides=server.decides)
             await _check_evaluated(server, evaluated, seen)
         told = server.told.read_text(encoding="utf-8") if isinstance(server, BareEngine) else "nan"
@@ -127,35 +172,29 @@ async def sample(make: Make, made: Workload, load: Generator, *, duration: float
     )
 
 
-# --- the answers are right ---------------------------------------------------------------------------------
+def _cpu(server: Authorizer) -> float:
+    return math.nan if server.watched is None else cpu_seconds(server.watched)
 
 
-def _some(made: Workload) -> Sequence[Ask]:
-    return [next(ask for ask in made.asks if ask.allowed is allowed) for allowed in (True, False)]
+async def check_answers(envoy: BenchEnvoy, server: Authorizer, made: Workload, *, thorough: bool) -> None:
+    """Raises WrongAnswer unless it answers rightly: the whole round and every probe, or a few of them."""
+    asks = made.asks if thorough else some(made)
+    await check_round(envoy.status, server.name, made, asks, decides=server.decides)
+    if server.decides:
+        found = probes(made) if thorough else probes(made)[:1]
+        await check_probes(envoy.status, server.name, made, found, exact=isinstance(server, AuthzHttp))
 
 
-async def check_answers(envoy: BenchEnvoy, server: Authorizer, made: Workload, asks: Sequence[Ask]) -> None:
-    """Raises WrongAnswer unless what is allowed gets 200, what is denied 403, and no token 401."""
-    for ask in asks:
-        wanted = 200 if ask.allowed or not server.decides else 403
-        status = (await envoy.ask(ask.method, ask.path, made.headers(ask))).status
-        if status != wanted:
-            raise WrongAnswer(f"{server.name}: {ask.method} {ask.path} by user {ask.user}: {status}, not {wanted}")
-    status = (await send(envoy.port, made.asks[0].path)).status
-    wanted = 401 if server.decides else 200
-    if status != wanted:
-        raise WrongAnswer(f"{server.name}: without a token: {status}, not {wanted}")
+async def check_peers(made: Workload, peers: Sequence[Peer]) -> None:
+    """Before anything is measured, for a peer that is not configured rightly shall not cost minutes.
 
-
-def check_load(seen: Load, made: Workload, *, decides: bool) -> None:
-    """Raises WrongAnswer unless the answers under load were right, as far as their number tells."""
-    if seen.broken:
-        raise WrongAnswer(f"{seen.broken} connections were refused or lost, or timed out, under load")
-    share = made.denied / len(made.asks) if decides else 0.0
-    # Within a round the denials are spread unevenly; a load may end anywhere in one.
-    slack = made.denied + IN_FLIGHT if decides else 0
-    if not math.isclose(seen.refused, seen.requests * share, abs_tol=slack):
-        raise WrongAnswer(f"{seen.refused} of {seen.requests} requests were refused, not {share:.1%} of them")
+    Raises:
+        WrongAnswer: it cannot be reached, or answers wrongly.
+    """
+    for peer in peers:
+        with Folder() as mine, Folder() as other:
+            async with Foreign(mine, peer) as server, BenchEnvoy(other, server) as envoy:
+                await check_answers(envoy, server, made, thorough=True)
 
 
 async def _evaluated(server: Authorizer) -> Mapping[str, int]:
@@ -163,64 +202,6 @@ async def _evaluated(server: Authorizer) -> Mapping[str, int]:
 
 
 async def _check_evaluated(server: Authorizer, before: Mapping[str, int], seen: Load) -> None:
-    """By its own metrics: every request was decided, none failed, and every one is in the record."""
-    if not isinstance(server, AuthzHttp):
-        return
-    now = await server.counted()
-    new = {outcome: count - before.get(outcome, 0) for outcome, count in now.outcomes.items()}
-    if sum(new.values()) < seen.requests or new.keys() - {"allowed", "denied"}:
-        raise WrongAnswer(f"{seen.requests} requests were answered, but the metrics say {new}")
-    if now.dropped:
-        raise WrongAnswer(f"{now.dropped} records were dropped")
-
-
-# --- rows --------------------------------------------------------------------------------------------------
-
-
-def rows(runs: Sequence[Run]) -> list[Row]:
-    """What the runs amount to."""
-    engine = [run.engine for run in runs]
-    loaded = [run.loaded_engine for run in runs]
-    found = [
-        row(BENCH, "engine: bare cedarpy.is_authorized, all handles, by itself", "µs", engine),
-        row(BENCH, f"engine: the same under this load ({BARE_ENGINE})", "µs", loaded, against=engine, name="by itself"),
-    ]
-    for ours, bare in (("authz http", "bare aiohttp"), ("authz grpc", "bare grpc.aio")):
-        found += _cpu(runs, ours, bare)
-    found += _beside(runs, "authz http", "bare aiohttp", judged=True)
-    found += _beside(runs, "authz grpc", "bare grpc.aio", judged=False)
-    return found
-
-
-def _of(runs: Sequence[Run], name: str, what: str) -> list[float]:
-    return [getattr(run.samples[name], what) for run in runs]
-
-
-def _cpu(runs: Sequence[Run], ours: str, bare: str) -> list[Row]:
-    mine, host = _of(runs, ours, "cpu"), _of(runs, bare, "cpu")
-    alone = [cpu + ALLOWANCE * run.engine for cpu, run in zip(host, runs, strict=True)]
-    loaded = [cpu + ALLOWANCE * run.loaded_engine for cpu, run in zip(host, runs, strict=True)]
-    metric = f"{ours}: CPU per request"
-    limit = f"{bare} + {ALLOWANCE} × engine"
-    return [
-        row(BENCH, metric, "µs", mine, against=alone, name=f"{limit} by itself", bar=at_most(1)),
-        row(BENCH, metric, "µs", mine, against=loaded, name=f"{limit} under this load"),
-        row(BENCH, metric, "µs", mine, against=host, name=bare),
-        row(BENCH, metric, "µs", mine, against=_of(runs, "null nginx", "cpu"), name="null nginx"),
-    ]
-
-
-def _beside(runs: Sequence[Run], ours: str, bare: str, *, judged: bool) -> list[Row]:
-    found = []
-    for label, what, unit, bar in (
-        ("throughput", "throughput", "req/s", at_least(0.4)),
-        ("p50", "p50", "ms", None),
-        ("p99", "p99", "ms", at_most(4)),
-        ("resident memory under load", "memory", "MiB", None),
-    ):
-        mine = _of(runs, ours, what)
-        for name in ("null nginx", bare):
-            due = bar if judged and name == "null nginx" else None
-            against = _of(runs, name, what)
-            found.append(row(BENCH, f"{ours}: {label}", unit, mine, against=against, name=name, bar=due))
-    return found
+    if isinstance(server, AuthzHttp):
+        now = await server.counted()
+        check_metrics(now.outcomes, before, now.dropped, seen)

@@ -1,10 +1,14 @@
-"""The load generator for machines without wrk: `python -m bench.generator PORT SECONDS CONNECTIONS ROUND`."""
+"""The load generator for machines without wrk.
+
+`python -m bench.generator PORT SECONDS CONNECTIONS ROUND http|https`
+"""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 import json
+import ssl
 import sys
 import time
 from collections.abc import Iterator
@@ -90,12 +94,23 @@ def answered(data: bytes) -> int | None:
     return int(lines[0].split(b" ", 2)[1]) if len(body) >= lengths[0] else None
 
 
-async def main(port: int, seconds: float, connections: int, requests: Iterator[bytes]) -> None:
+def encryption(scheme: str) -> ssl.SSLContext | None:
+    """For `https` one that takes any certificate, as wrk does: it is this machine's own."""
+    if scheme != "https":
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+async def main(port: int, seconds: float, connections: int, requests: Iterator[bytes], scheme: str) -> None:
     loop = asyncio.get_running_loop()
     tally = Tally()
+    tls = encryption(scheme)
     begun = time.perf_counter()
     clients = [
-        (await loop.create_connection(lambda: Client(requests, tally), "127.0.0.1", port))[1]
+        (await loop.create_connection(lambda: Client(requests, tally), "127.0.0.1", port, ssl=tls))[1]
         for _ in range(connections)
     ]
     await asyncio.sleep(seconds)
@@ -113,4 +128,4 @@ def rounds(file: Path) -> Iterator[bytes]:
 
 if __name__ == "__main__":
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(main(int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]), rounds(Path(sys.argv[4]))))
+        runner.run(main(int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]), rounds(Path(sys.argv[4])), sys.argv[5]))

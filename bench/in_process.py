@@ -29,6 +29,7 @@ from authz.service import Service
 from authz.testing import FakeRecordSink
 from authz.wiring.assembly import assemble
 from authz.wiring.runtime import running
+from bench.answers import WrongAnswer
 from bench.rows import Row, at_most, row
 from bench.workload import Workload, cedar_entities, configuration, policy_set
 
@@ -39,10 +40,6 @@ ENGINE = "bare cedarpy.is_authorized, all handles"
 ROUNDS = 6
 """Rounds of the workload a run."""
 _now = time.perf_counter_ns
-
-
-class WrongAnswer(Exception):
-    """An answer is not what it must be: nothing is measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

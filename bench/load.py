@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -58,6 +59,8 @@ class Load:
     """Milliseconds."""
     p99: float
     """Milliseconds."""
+    spent: float = 0.0
+    """Seconds of processor time that the generator itself took."""
 
     @property
     def throughput(self) -> float:
@@ -97,8 +100,14 @@ def parse(output: str) -> Load:
     raise LoadFailed(f"the load generator gave no result:\n{output[-2000:]}")
 
 
+def _children() -> float:
+    """Processor time of all children of this process that have ended, in seconds."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 class Generator:
-    """Sends a round of requests again and again, on 32 connections."""
+    """Sends a round of requests again and again, on 32 connections unless told otherwise."""
 
     def __init__(self, folder: Path, requests: Sequence[bytes], *, connections: int = CONNECTIONS) -> None:
         self._connections = connections
@@ -107,14 +116,15 @@ class Generator:
         self._round = folder / "round.json"
         self._round.write_text(json.dumps([one.decode("ascii") for one in requests]), encoding="ascii")
 
-    async def run(self, port: int, seconds: float) -> Load:
-        """Loads a port of 127.0.0.1.
+    async def run(self, port: int, seconds: float, *, tls: bool = False) -> Load:
+        """Loads a port of 127.0.0.1; with `tls` behind whatever certificate is shown.
 
         Raises:
             LoadFailed: the generator failed.
         """
+        before = _children()
         process = await asyncio.create_subprocess_exec(
-            *self._command(port, seconds),
+            *self._command(port, seconds, tls=tls),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
@@ -122,13 +132,15 @@ class Generator:
         output = (await process.communicate())[0].decode(errors="replace")
         if process.returncode:
             raise LoadFailed(f"the load generator ended with status {process.returncode}:\n{output[-2000:]}")
-        return parse(output)
+        # Nothing else of ours ends while a load runs.
+        return replace(parse(output), spent=_children() - before)
 
-    def _command(self, port: int, seconds: float) -> list[str]:
+    def _command(self, port: int, seconds: float, *, tls: bool = False) -> list[str]:
         program = wrk()
+        scheme = "https" if tls else "http"
         if program is None:
-            arguments = [str(port), str(seconds), str(self._connections), str(self._round)]
+            arguments = [str(port), str(seconds), str(self._connections), str(self._round), scheme]
             return [sys.executable, "-m", "bench.generator", *arguments]
         whole = max(1, round(seconds))  # wrk knows whole seconds only
-        url = f"http://127.0.0.1:{port}"
+        url = f"{scheme}://127.0.0.1:{port}"
         return [program, "-t1", f"-c{self._connections}", f"-d{whole}s", "-s", str(self._script), url]

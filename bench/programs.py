@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,12 +11,15 @@ from typing import Any, Literal
 
 import yaml
 
-from bench.workload import configuration
-from tests.proxies.client import Reply, send
+from bench.answers import WrongAnswer
+from bench.peers import Door, Peer
+from bench.workload import CERTIFICATE, KEY, configuration
+from tests.proxies.client import send
 from tests.proxies.harness import REPOSITORY, Program, accepts, free_port, tool
 from tests.proxies.proxies import Envoy, Neighbours
 
-Door = Literal["http", "grpc"]
+Host = Literal["aiohttp", "grpcio", "h2corn"]
+CONSERVATIVE: Mapping[Door, Host] = {"http": "aiohttp", "grpc": "grpcio"}
 _NGINX = """\
 worker_processes 1;
 pid {folder}/nginx.pid;
@@ -29,6 +33,8 @@ http {{
   }}
 }}
 """
+STREAMS = 2
+"""Calls at once on one of Envoy's connections, where there are several workers to spread them over."""
 
 
 class Authorizer(Program):
@@ -41,6 +47,11 @@ class Authorizer(Program):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.port = free_port()
+
+    @property
+    def watched(self) -> int | None:
+        """The process whose time and memory count, with its children; None where it is not known."""
+        return self.pid
 
     async def ready(self) -> bool:
         return await accepts(self.port)
@@ -97,24 +108,63 @@ class BareGrpc(BareHttp):
     door = "grpc"
 
 
+class BareAsgiHttp(BareHttp):
+    """A trivial ASGI application on h2corn, see `bench.bare`."""
+
+    name = "asgi"
+
+    @property
+    def kind(self) -> str:
+        return f"asgi-{self.door}"
+
+
+class BareAsgiGrpc(BareAsgiHttp):
+    """The same for gRPC."""
+
+    door = "grpc"
+
+
 class AuthzHttp(Authorizer):
     """`authz serve` with the workload: one door, the admin listener, the record to a file, metrics on."""
 
     name = "authz"
     decides = True
 
-    def __init__(self, folder: Path, work: Path, *, launcher: Sequence[str] = ("-m", "bench.product")) -> None:
-        """`work` holds the workload's files; `launcher` are Python's arguments that run authz."""
+    def __init__(
+        self,
+        folder: Path,
+        work: Path,
+        *,
+        host: Host | None = None,
+        workers: int = 1,
+        tls: bool = False,
+        launcher: Sequence[str] = ("-m", "bench.product"),
+    ) -> None:
+        """`work` holds the workload's files; `launcher` are Python's arguments that run authz. With `tls` there is
+        a second listener, at `tls_port`, with the work folder's certificate.
+        """
         super().__init__(folder)
         self.work = work
         self.admin = free_port()
+        self.tls_port = free_port() if tls else None
+        self.workers = workers
+        self.carrier: Host = host or CONSERVATIVE[self.door]
         self.launcher = launcher
 
     def command(self) -> Sequence[str]:
-        listeners = {self.door: f"127.0.0.1:{self.port}", "admin": f"127.0.0.1:{self.admin}"}
         file = self.folder / "authz.yaml"
-        file.write_text(yaml.safe_dump(configuration(self.work, listeners)), encoding="utf-8")
-        return [sys.executable, *self.launcher, "serve", "--config", str(file)]
+        file.write_text(yaml.safe_dump(self.configuration()), encoding="utf-8")
+        several = [] if self.workers == 1 else ["--workers", str(self.workers)]
+        return [sys.executable, *self.launcher, "serve", "--config", str(file), *several]
+
+    def configuration(self) -> dict[str, Any]:
+        """What is not said here is as it is by default."""
+        doors: list[Any] = [f"127.0.0.1:{self.port}"]
+        if self.tls_port is not None:
+            files = {"certificate": str(self.work / CERTIFICATE), "key": str(self.work / KEY)}
+            doors.append({"address": f"127.0.0.1:{self.tls_port}", "tls": files})
+        made = configuration(self.work, {self.door: doors, "admin": f"127.0.0.1:{self.admin}"})
+        return made if self.carrier == CONSERVATIVE[self.door] else made | {"hosts": {self.door: self.carrier}}
 
     async def ready(self) -> bool:
         return await accepts(self.admin) and (await send(self.admin, "/readyz")).status == 200
@@ -152,6 +202,39 @@ def counted(exposition: str) -> Counted:
     return Counted(outcomes=outcomes, dropped=dropped)
 
 
+class Foreign(Authorizer):
+    """An authorizer that somebody else has started and will stop."""
+
+    decides = True
+
+    def __init__(self, folder: Path, peer: Peer) -> None:
+        super().__init__(folder)
+        self.peer = peer
+        self.name = peer.name
+        self.door = peer.door
+        self.port = peer.port
+
+    @property
+    def watched(self) -> int | None:
+        return self.peer.pid
+
+    def command(self) -> Sequence[str]:
+        raise AssertionError(f"{self.name} is not ours to start")
+
+    async def start(self) -> None:
+        try:
+            _, writer = await asyncio.open_connection(self.peer.host, self.peer.port)
+        except OSError:
+            raise WrongAnswer(f"the peer {self.name} does not accept connections at {self.peer.address}") from None
+        writer.close()
+
+    async def ready(self) -> bool:
+        return True
+
+    async def stop(self) -> int | None:
+        return None
+
+
 class BenchEnvoy(Envoy):
     """The example that users copy, but Envoy answers allowed requests itself and keeps no access log: a service
     behind it, and the log, would take processor time from what is measured.
@@ -160,17 +243,22 @@ class BenchEnvoy(Envoy):
     def __init__(self, folder: Path, authorizer: Authorizer) -> None:
         neighbours = Neighbours(authz=authorizer.port, service=free_port())
         super().__init__(folder, neighbours, example=f"{authorizer.door}-tcp.yaml")
+        self.authorizer = authorizer
 
     def install(self, example: str, replacements: Mapping[str, str]) -> Path:
         file = super().install(example, replacements)
         config = yaml.safe_load(file.read_text(encoding="utf-8"))
         bench_config(config)
+        if isinstance(self.authorizer, AuthzHttp) and self.authorizer.workers > 1:
+            spread(config)
+        if isinstance(self.authorizer, Foreign):
+            foreign_config(config, self.authorizer.peer)
         file.write_text(yaml.safe_dump(config), encoding="utf-8")
         return file
 
-    async def ask(self, method: str, path: str, headers: Sequence[tuple[str, str]]) -> Reply:
-        """One request through the proxy."""
-        return await send(self.port, path, method=method, headers=[pair for pair in headers if pair[0] != "Host"])
+    async def status(self, method: str, path: str, headers: Sequence[tuple[str, str]]) -> int:
+        """The status that a client gets through the proxy."""
+        return (await send(self.port, path, method=method, headers=headers)).status
 
 
 def bench_config(config: Any) -> None:
@@ -181,3 +269,31 @@ def bench_config(config: Any) -> None:
     for route in manager["route_config"]["virtual_hosts"][0]["routes"]:
         del route["route"]
         route["direct_response"] = {"status": 200}
+
+
+def spread(config: Any) -> None:
+    """Lets Envoy open several gRPC connections, for one of them is served by one worker."""
+    cluster = next(one for one in config["static_resources"]["clusters"] if one["name"] == "authz")
+    [protocol] = cluster["typed_extension_protocol_options"].values()
+    protocol["explicit_http_config"]["http2_protocol_options"]["max_concurrent_streams"] = STREAMS
+
+
+def foreign_config(config: Any, peer: Peer) -> None:
+    """Changes Envoy's configuration for an authorizer that is not ours: its address, its prefix, and none of the
+    settings that are there for authz alone.
+    """
+    resources = config["static_resources"]
+    cluster = next(one for one in resources["clusters"] if one["name"] == "authz")
+    endpoint = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
+    endpoint["address"]["socket_address"] = {"address": peer.host, "port_value": peer.port}
+    manager = resources["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    asked = next(one for one in manager["http_filters"] if one["name"] == "envoy.filters.http.ext_authz")
+    settings = asked["typed_config"]
+    if peer.door == "http":
+        del settings["http_service"]["path_prefix"]
+        if peer.prefix:
+            settings["http_service"]["path_prefix"] = peer.prefix
+        return
+    # Others read the map `headers`, not `header_map`; and which headers they may set is none of our business here.
+    for name in ("encode_raw_headers", "decoder_header_mutation_rules"):
+        del settings[name]

@@ -1,7 +1,7 @@
 """The one workload behind every row: users with their tokens, policies, entities, and a round of requests.
 
-Everything but the signing key and the tokens' times is drawn from the seed in `workload.yaml`. What each request
-must be answered is not asked of authz: `cedarpy` says it, called directly.
+Everything but the tokens (`tokens.py`) is drawn from the seed in `workload.yaml`. What each request must be answered
+is not asked of authz: `cedarpy` says it, called directly. JOB.md says the same for people.
 """
 
 from __future__ import annotations
@@ -10,26 +10,22 @@ import json
 import os
 import random
 import shutil
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import cedarpy
-import jwt
 import yaml
-from cryptography.hazmat.primitives.asymmetric import rsa
-from jwt.algorithms import RSAAlgorithm
+
+from bench.tokens import ALGORITHM, AUDIENCE, ISSUER, Keys
 
 HERE = Path(__file__).resolve().parent
 DESCRIPTION = HERE / "workload.yaml"
 POLICIES = HERE / "policies"
 WORK = HERE / ".work"
-ISSUER = "https://login.example.com"
-AUDIENCE = "documents-api"
-KEY_ID = "bench-2025-key-1"
-DAY = 86_400
+CERTIFICATE, KEY = "server.pem", "server.key"
+"""In the work folder, where a bench needs TLS."""
 DEPARTMENTS = ("finance", "accounting", "engineering", "platform", "legal")
 GROUPS = (["employee"], ["employee"], ["employee", "editor"], ["auditor"])
 TEAMS = ("deal-team", "works-council")
@@ -84,11 +80,18 @@ class Workload:
     description: Description
     users: Sequence[User]
     tokens: Sequence[str] = field(repr=False)
+    bad_tokens: Mapping[str, str] = field(repr=False)
+    """By what is wrong with each; otherwise that of `probed`."""
     jwks: str
     entities: Sequence[Json]
     """The store's entities, in Cedar's JSON form."""
     asks: Sequence[Ask]
     """One round."""
+
+    @property
+    def probed(self) -> Ask:
+        """An allowed read of a document: the request that must be refused with another credential."""
+        return _first_read(self.asks)
 
     @property
     def denied(self) -> int:
@@ -111,23 +114,29 @@ class Workload:
         return "\r\n".join((*lines, "", "")).encode("ascii")
 
 
-def workload(description: Description | None = None) -> Workload:
-    """Draws the workload."""
+def workload(description: Description | None = None, keys: Keys | None = None) -> Workload:
+    """Draws the workload. Without `keys` they are new ones."""
+    keys = keys or Keys.new()
     described = description or Description.read()
     drawn = random.Random(described.seed)
     fixed = json.loads((POLICIES / "entities.json").read_text(encoding="utf-8"))
     users = [_user(number, drawn) for number in range(described.users)]
     documents = [_document(number, users, drawn) for number in range(described.documents)]
     entities = [*fixed, *(user.entity for user in users), *documents]
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    asks = _round(described, users, entities, drawn)
     return Workload(
         description=described,
         users=users,
-        tokens=[_token(user, key) for user in users],
-        jwks=_jwks(key),
+        tokens=[keys.token(_claims(user)) for user in users],
+        bad_tokens=keys.bad_tokens(_claims(users[_first_read(asks).user])),
+        jwks=keys.jwks,
         entities=entities,
-        asks=_round(described, users, entities, drawn),
+        asks=asks,
     )
+
+
+def _first_read(asks: Sequence[Ask]) -> Ask:
+    return next(ask for ask in asks if ask.allowed and ask.method == "GET" and ask.path != "/documents")
 
 
 def uid(kind: str, id: str) -> dict[str, str]:
@@ -165,32 +174,8 @@ def _document(number: int, users: Sequence[User], drawn: random.Random) -> Json:
     return {"uid": uid("Document", f"doc-{number:04}"), "attrs": attributes, "parents": [folder]}
 
 
-# --- tokens ------------------------------------------------------------------------------------------------
-
-
-def _token(user: User, key: rsa.RSAPrivateKey) -> str:
-    """An access token with what an identity provider usually puts in; about 800 characters."""
-    now = int(time.time())
-    claims = {
-        "iss": ISSUER,
-        "aud": AUDIENCE,
-        "sub": user.name,
-        "iat": now - 60,
-        "nbf": now - 60,
-        "exp": now + DAY,
-        "jti": f"bench-{user.name}-0123456789abcdef",
-        "client_id": "bench-web-client",
-        "groups": user.groups,
-        "amr": user.mfa,
-        "scope": user.scope,
-        "email": f"{user.name}@example.com",
-    }
-    return jwt.encode(claims, key, algorithm="RS256", headers={"kid": KEY_ID, "typ": "at+jwt"})
-
-
-def _jwks(key: rsa.RSAPrivateKey) -> str:
-    public = RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)
-    return json.dumps({"keys": [{**public, "kid": KEY_ID, "use": "sig", "alg": "RS256"}]})
+def _claims(user: User) -> dict[str, Json]:
+    return {"sub": user.name, "groups": user.groups, "amr": user.mfa, "scope": user.scope}
 
 
 # --- the round ---------------------------------------------------------------------------------------------
@@ -266,16 +251,21 @@ def write(made: Workload, below: Path = WORK) -> Path:
     """
     folder = below / str(os.getpid())
     shutil.rmtree(folder, ignore_errors=True)
+    write_into(folder, made)
+    return folder
+
+
+def write_into(folder: Path, made: Workload) -> None:
+    """Writes `policies/` and `jwks.json` into the folder; what else is there stays."""
     store = folder / "policies"
-    store.mkdir(parents=True)
+    store.mkdir(parents=True, exist_ok=True)
     for name in ("schema.cedarschema", "bench.cedar", "routes.yaml"):
         shutil.copy(POLICIES / name, store / name)
     (store / "entities.json").write_text(json.dumps(made.entities, indent=1), encoding="utf-8")
     (folder / "jwks.json").write_text(made.jwks, encoding="utf-8")
-    return folder
 
 
-def configuration(folder: Path, listeners: Mapping[str, str]) -> dict[str, Json]:
+def configuration(folder: Path, listeners: Mapping[str, Json]) -> dict[str, Json]:
     """`authz.yaml` for the workload written to `folder`: the defaults, so with record and metrics."""
     return {
         "listeners": dict(listeners),
@@ -283,7 +273,7 @@ def configuration(folder: Path, listeners: Mapping[str, str]) -> dict[str, Json]
             {
                 "issuer": ISSUER,
                 "audience": [AUDIENCE],
-                "algorithms": ["RS256"],
+                "algorithms": [ALGORITHM],
                 "jwks_file": str(folder / "jwks.json"),
                 "token": "access",
                 "principal": {"type": "Bench::User"},

@@ -18,12 +18,12 @@ from authz.core.pipeline import Trail
 from authz.stores.file import FileStore
 from authz.wiring.assembly import assemble
 from bench import __main__ as command
-from bench import behind_envoy, generator, idle, in_process, load, profile, rows
-from bench.in_process import WrongAnswer, driven
-from bench.procfs import Stat, cpu_seconds, machine, parse_stat, resident_bytes, snapshot, tree
-from bench.programs import bench_config, counted
+from bench import generator, idle, in_process, load, rows
+from bench.answers import WrongAnswer
+from bench.in_process import driven
+from bench.procfs import Stat, cpu_seconds, machine, parse_stat, resident_bytes, snapshot, thread_seconds, tree
 from bench.workload import Description, Workload, configuration, workload, write
-from tests.proxies.harness import EXAMPLES, Folder
+from tests.proxies.harness import Folder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TICK = 0.01
@@ -88,6 +88,15 @@ def test_a_snapshot_skips_what_is_no_process_or_has_just_ended(tmp_path):
     (tmp_path / "18").mkdir()
     (tmp_path / "meminfo").write_text("")
     assert [one.pid for one in snapshot(tmp_path)] == [17]
+
+
+def test_threads_are_told_apart_by_name_and_summed_by_it(tmp_path):
+    for tid, name, ticks in ((7, "main", 30), (8, "tokio-rt", 20), (9, "tokio-rt", 5)):
+        folder = tmp_path / "7" / "task" / str(tid)
+        folder.mkdir(parents=True)
+        (folder / "stat").write_text(stat_line(tid, 1, command=name, times=(ticks, 0, 0, 0)))
+    (tmp_path / "7" / "task" / "10").mkdir()
+    assert thread_seconds(7, proc=tmp_path, tick=TICK) == pytest.approx({"main": 0.30, "tokio-rt": 0.25})
 
 
 def test_this_very_process_can_be_counted():
@@ -215,7 +224,18 @@ def test_without_wrk_the_generator_stands_in_and_the_record_says_so(monkeypatch,
     monkeypatch.setenv("PATH", str(tmp_path))
     line = load.Generator(tmp_path, [b"GET / HTTP/1.1\r\n\r\n"])._command(1234, 2.0)
     assert line[:3] == [sys.executable, "-m", "bench.generator"]
+    assert line[-1] == "http"
     assert "generator.py" in load.generator()
+
+
+def test_both_generators_speak_tls_where_told_to(monkeypatch, tmp_path):
+    made = load.Generator(tmp_path, [b"GET / HTTP/1.1\r\n\r\n"])
+    monkeypatch.setattr(load, "wrk", lambda: "/usr/bin/wrk")
+    assert made._command(1234, 2.0, tls=True)[-1] == "https://127.0.0.1:1234"
+    assert made._command(1234, 2.0)[-1] == "http://127.0.0.1:1234"
+    monkeypatch.setattr(load, "wrk", lambda: None)
+    assert made._command(1234, 2.0, tls=True)[-1] == "https"
+    assert generator.encryption("http") is None
 
 
 @pytest.mark.parametrize(
@@ -288,7 +308,7 @@ def test_each_user_has_a_token_and_a_tenth_is_denied(small):
 def test_the_round_is_the_same_each_time(small):
     again = workload(small.description)
     assert (again.asks, again.entities, again.users) == (small.asks, small.entities, small.users)
-    assert again.tokens != small.tokens
+    assert again.jwks != small.jwks
 
 
 def test_there_are_exactly_ten_policies_and_authz_accepts_them(small, tmp_path):
@@ -346,81 +366,36 @@ def test_idle_rows_carry_the_limits():
     assert (ready.ours, ready.bar, ready.met) == (1, "< 1.5", True)
 
 
-def sample(cpu: float, *, throughput: float = 1000, p99: float = 1) -> behind_envoy.Sample:
-    return behind_envoy.Sample(cpu=cpu, throughput=throughput, p50=1, p99=p99, memory=50)
+@pytest.mark.parametrize(
+    ("argv", "groups"),
+    [
+        ([], ("idle", "in-process", "hosts", "tls", "workers")),
+        (["--only", "tls,idle"], ("idle", "tls")),
+        (["--only", "tls", "--only", "idle"], ("idle", "tls")),
+        (["--peer", "a=grpc://127.0.0.1:1"], ("idle", "in-process", "hosts", "tls", "workers")),
+        (["--only", "peers", "--peer", "a=grpc://127.0.0.1:1"], ("peers",)),
+        (["--only", "hosts,peers", "--peer", "a=grpc://127.0.0.1:1"], ("hosts",)),
+    ],
+)
+def test_groups_are_chosen_and_peers_share_the_runs_of_the_hosts(argv, groups):
+    assert command.arguments(argv).only == groups
 
 
-def run(ours: float, *, engine: float, throughput: float = 500, p99: float = 3) -> behind_envoy.Run:
-    names = list(behind_envoy.contenders(Path()))
-    samples = {name: sample(20) for name in names}
-    samples["authz http"] = samples["authz grpc"] = sample(ours, throughput=throughput, p99=p99)
-    return behind_envoy.Run(samples=samples, engine=engine, loaded_engine=engine)
-
-
-def find(found: list[rows.Row], metric: str, name: str) -> rows.Row:
-    return next(row for row in found if row.metric == metric and name in (row.reference_name or ""))
-
-
-@pytest.mark.parametrize(("ours", "met"), [(120, True), (121, False)])
-def test_processor_time_may_be_the_bare_hosts_and_two_and_a_half_engine_calls(ours, met):
-    row = find(behind_envoy.rows([run(ours, engine=40)] * 3), "authz http: CPU per request", "engine")
-    assert (row.reference, row.bar, row.met) == (120, "<= 1", met)
-
-
-def test_throughput_and_latency_are_judged_against_the_null_authorizer_for_http():
-    found = behind_envoy.rows([run(100, engine=40, throughput=399, p99=4.1)])
-    assert find(found, "authz http: throughput", "nginx").met is False
-    assert find(found, "authz http: p99", "nginx").met is False
-    assert find(found, "authz grpc: throughput", "nginx").met is None
-    assert find(found, "authz http: throughput", "aiohttp").met is None
-
-
-def seen(**changes: Any) -> load.Load:
-    return load.Load(**{**SEEN, **changes})
-
-
-def test_answers_under_load_must_be_refused_as_often_as_the_round_says(small):
-    behind_envoy.check_load(seen(refused=100), small, decides=True)
-    behind_envoy.check_load(seen(refused=0), small, decides=False)
-    for wrong, decides in ((seen(refused=1000), True), (seen(refused=0), True), (seen(refused=1), False)):
-        with pytest.raises(WrongAnswer):
-            behind_envoy.check_load(wrong, small, decides=decides)
-    with pytest.raises(WrongAnswer, match="lost"):
-        behind_envoy.check_load(seen(broken=1), small, decides=True)
-
-
-def test_decisions_and_drops_are_read_from_the_metrics():
-    text = (
-        "# TYPE authz_decisions_total counter\n"
-        'authz_decisions_total{door="envoy_http",outcome="allowed",route="a",reason="allowed"} 7.0\n'
-        'authz_decisions_total{door="envoy_http",outcome="allowed",route="b",reason="allowed"} 2.0\n'
-        'authz_decisions_total{door="envoy_http",outcome="denied",route="a",reason="policy_forbid"} 1.0\n'
-        'authz_records_dropped_total{reason="queue_full"} 3.0\n'
-    )
-    assert counted(text).outcomes == {"allowed": 9, "denied": 1}
-    assert counted(text).dropped == 3
-
-
-@pytest.mark.parametrize("example", ["http-tcp.yaml", "grpc-tcp.yaml"])
-def test_the_examples_envoy_answers_itself_and_keeps_no_access_log(example):
-    config = yaml.safe_load((EXAMPLES / example).read_text(encoding="utf-8"))
-    bench_config(config)
-    text = json.dumps(config)
-    assert "access_log" not in text
-    assert '"direct_response": {"status": 200}' in text
-    assert "ext_authz" in text
-
-
-def test_stacks_count_for_the_thread_that_runs_the_loop():
-    found = profile.from_stacks(
-        ["thread (0x1): MainThread;main;work 3", "thread (0x1): MainThread;main 1", "thread (0x2): w;wait 9"]
-    )
-    assert found.own == {"work": 0.75, "main": 0.25}
-    assert found.whole == {"work": 0.75, "main": 1.0}
-    assert "75.0%  work" in profile.told(found, 1)
-
-
-@pytest.mark.parametrize("argv", [["--runs", "0"], ["--duration", "0"], ["--only", "nothing"], ["explain"]])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--runs", "0"],
+        ["--duration", "0"],
+        ["--only", "nothing"],
+        ["--only", "tls,,idle"],
+        ["--only", "peers"],
+        ["--only", "tls", "--peer", "a=grpc://127.0.0.1:1"],
+        ["--jwks-port", "0"],
+        ["profile", "--door", "grpc", "--host", "aiohttp"],
+        ["profile", "--host", "grpcio"],
+        ["explain"],
+    ],
+)
 def test_a_wrong_argument_is_refused(argv):
     with pytest.raises(SystemExit) as stopped:
         command.arguments(argv)
