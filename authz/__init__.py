@@ -30,6 +30,7 @@ from authz.core.model import (
 )
 
 if TYPE_CHECKING:
+    from authz.core.login import verified_return_address
     from authz.wiring.library import Connection, HttpRequest, connect
 
 __all__ = [
@@ -53,12 +54,17 @@ __all__ = [
     "Stage",
     "Verdict",
     "connect",
+    "verified_return_address",
 ]
 
 _LATE = frozenset({"Connection", "HttpRequest", "connect"})
 
 
 def __getattr__(name: str) -> Any:
+    if name == "verified_return_address":
+        from authz.core import login
+
+        return login.verified_return_address
     if name in _LATE:
         from authz.wiring import library
 

@@ -15,9 +15,9 @@ from itertools import count
 from types import coroutine
 from typing import Any, cast
 
-from authz.core.enforce import Disclosure
-from authz.core.errors import AuthzError, Reason
-from authz.core.model import Denied, Failed, Outcome, Record, Request, Stage
+from authz.core.enforce import Disclosure, Response, respond
+from authz.core.errors import AuthzError, NoRoute, Reason
+from authz.core.model import Denied, Failed, Headers, Outcome, Record, Request, Stage
 from authz.core.pipeline import Authorizer, Trail, ended, failed
 from authz.core.ports import RecordSink
 from authz.core.request import STRICT, PathRules
@@ -122,6 +122,17 @@ class Service:
             known = trail.stage is not Stage.AUTHENTICATE
             return failed(trail, Reason.DEADLINE, detail=f"no decision within {seconds:g} s", outage=known)
 
+    def body_limit(self, request: Request) -> int:
+        """Bytes that a door may read of the body before it asks; 0: none, for no mapping would look at it."""
+        routes = self.authorizer.routes
+        if not routes.reads_bodies or not request.peer.trusted:
+            return 0
+        try:
+            rules = routes.match(request)[0].body
+        except NoRoute:
+            return 0
+        return rules.max_bytes if rules is not None else 0
+
     def refuse(self, error: AuthzError, *, id: str, door: str) -> Outcome:
         """The outcome where a door could not even build a `Request`; recorded like any other."""
         trail = _TimedTrail(self.clock)
@@ -140,6 +151,10 @@ class Service:
         )
         return outcome
 
+    def respond(self, outcome: Outcome, id: str, asker: Request | Headers | None = None) -> Response:
+        """What a door answers, by this service's settings. See `authz.core.enforce.respond`."""
+        return respond(outcome, id, self.disclosure, asker, now=self.now)
+
     def _record(self, request: Request, outcome: Outcome, trail: _TimedTrail, begun: float, door: str) -> None:
         end = self.clock()
         self._write(
@@ -149,6 +164,7 @@ class Service:
                 time=begun,
                 door=door,
                 route=trail.route.name if trail.route is not None else "",
+                authenticator=trail.authenticator,
                 identity=trail.identity,
                 query=trail.query,
                 decision=trail.decision,

@@ -55,7 +55,7 @@ def service(point, **changes):
     routes, problems = compile_routes((spec,))
     assert problems == ()
     sink = Sink()
-    authorizer = Authorizer(routes=routes, authenticators=(Caller(),), decision_point=point)
+    authorizer = Authorizer(routes=routes, authenticators={"test": Caller()}, decision_point=point)
     return Service(authorizer=authorizer, sinks=(sink,)), sink
 
 
@@ -182,7 +182,7 @@ async def test_a_token_whose_key_takes_too_long_to_fetch_opens_nothing():
             await asyncio.Event().wait()
 
     checker, _ = service(Point(), fail_open=True)
-    checker.authorizer = replace(checker.authorizer, authenticators=(Fetches(),))
+    checker.authorizer = replace(checker.authorizer, authenticators={"test": Fetches()})
     checker.limits = Limits(deadline=0.01)
     outcome = await checker.check(request(), door="test")
     assert isinstance(outcome, Failed)

@@ -12,9 +12,12 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from authz.config.base import Shape
+from authz.config.routes import BodyShape, RouteShape
 from authz.config.semantics import semantic_problems
-from authz.config.shape import ConfigShape, RouteShape, Shape
+from authz.config.shape import ConfigShape
 from authz.config.yaml_text import Document, Place, read_document
+from authz.core.body import BodyRules
 from authz.core.errors import Misconfigured, Problem
 from authz.core.route_compiler import AttributeSpec, RouteSpec
 
@@ -161,12 +164,22 @@ def route_spec(shape: RouteShape, *, file: str, line: int | None) -> RouteSpec:
             for name, attribute in shape.context.items()
         },
         issuers=shape.issuers,
+        authenticators=shape.authenticators,
+        body=_body_rules(shape.body),
+        preflight=shape.preflight == "pass",
+        protocol=shape.match.protocol,
         anonymous=shape.anonymous,
         headers=shape.headers,
         fail_open=shape.fail_open,
         file=file,
         line=line,
     )
+
+
+def _body_rules(shape: BodyShape | None) -> BodyRules | None:
+    if shape is None:
+        return None
+    return BodyRules(kinds=frozenset(shape.accept), max_bytes=shape.max_bytes, optional=shape.optional)
 
 
 def _report(document: Document, details: Sequence[ErrorDetails], prefix: Place, problems: list[Problem]) -> None:
@@ -230,6 +243,7 @@ def _files(file: Path, shape: ConfigShape, documents: Iterable[Document]) -> fro
         shape.deny_list,
         *(issuer.jwks_file for issuer in shape.issuers),
         *(i.ca_file for i in shape.issuers),
+        *(one.api_keys.file for one in shape.authenticators if one.api_keys is not None),
     ]
     found = {str(file.parent / name) for name in names if name is not None}
     for document in documents:

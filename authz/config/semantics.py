@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from authz.config.fields import Address
+from authz.config.semantic_credentials import credential_problems
+from authz.config.semantic_listeners import tls_problems
+from authz.config.semantic_responses import response_problems
 from authz.config.shape import SYMMETRIC, ConfigShape, IssuerShape
 from authz.config.yaml_text import Document, Place
 from authz.core.errors import Problem
@@ -29,6 +32,7 @@ KEY_SETTINGS = ("jwks_uri", "jwks_file", "keys", "secret")
 def semantic_problems(shape: ConfigShape, document: Document) -> tuple[Problem, ...]:
     """Everything that the shape alone cannot say."""
     findings = [*_listeners(shape), *_trust(shape), *_issuers(shape), *_record(shape), *_limits(shape)]
+    findings += [*response_problems(shape), *tls_problems(shape, document), *credential_problems(shape)]
     return tuple(
         Problem(message=message, file=document.file, line=document.line(place), severity=severity)
         for place, message, severity in findings
@@ -43,7 +47,8 @@ def _listeners(shape: ConfigShape) -> Iterator[Finding]:
             if text in seen and listener.address.port != 0:
                 yield ("listeners", kind), f"`{text}` is already taken by `listeners.{seen[text]}`", "error"
             seen[text] = kind
-            if kind == "admin" and not _is_local(listener.address):
+            mutual = listener.tls is not None and listener.tls.client_ca is not None
+            if kind == "admin" and not _is_local(listener.address) and not mutual:
                 message = f"`{text}`: metrics and readiness can be read by whoever reaches this address"
                 yield ("listeners", kind), message, "warning"
 
@@ -149,5 +154,11 @@ def _record(shape: ConfigShape) -> Iterator[Finding]:
 
 
 def _limits(shape: ConfigShape) -> Iterator[Finding]:
+    if shape.limits.connection_age is not None and shape.hosts.grpc == "h2corn":
+        message = (
+            "`limits.connection_age` is for `hosts.grpc: grpcio`; h2corn cannot be told. Let the proxy spread calls: "
+            "Envoy's `max_concurrent_streams` or `max_requests_per_connection`, see docs/operate.md"
+        )
+        yield ("limits", "connection_age"), message, "error"
     if shape.limits.deadline <= 0:
         yield ("limits", "deadline"), "`limits.deadline` must be longer than nothing", "error"

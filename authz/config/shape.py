@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
+from pydantic import Field
 
-from authz.config.fields import Flag, Listen, Names, Network, Seconds
+from authz.config.base import Shape as Shape  # noqa: PLC0414 - for those who look at all shapes
+from authz.config.credentials import BEARER, AuthenticatorShape
+from authz.config.fields import Flag, Names, Network, Seconds
+from authz.config.listeners import HostsShape, ListenersShape
+from authz.config.responses import ResponsesShape
+from authz.config.routes import RouteShape
 
 ASYMMETRIC = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 SYMMETRIC = ("HS256", "HS384", "HS512")
@@ -26,55 +30,6 @@ Algorithm = Literal[
     "HS384",
     "HS512",
 ]
-_MODE = re.compile(r"0[0-7]{3}")
-
-
-class Shape(BaseModel):
-    """Unknown keys are refused; values are frozen."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class Listener(Shape):
-    """One address to listen on, with the permissions of its socket."""
-
-    address: Listen
-    """`HOST:PORT` or `unix:/PATH`."""
-    mode: str = "0660"
-    """Permissions of a Unix socket, octal in quotes."""
-    group: str | None = None
-    """Group of a Unix socket, by name or number; the proxy's group."""
-
-    @field_validator("mode")
-    @classmethod
-    def _octal(cls, value: str) -> str:
-        if _MODE.fullmatch(value) is None:
-            raise ValueError('expected an octal mode in quotes, such as "0660"')
-        return value
-
-
-def _listeners(value: Any) -> Any:
-    items = value if isinstance(value, list) else [value]
-    return [{"address": item} if isinstance(item, str) else item for item in items]
-
-
-_ONE_LISTENER = {"anyOf": [{"type": "string"}, Listener.model_json_schema()]}
-Listeners = Annotated[
-    tuple[Listener, ...],
-    BeforeValidator(_listeners),
-    WithJsonSchema({"anyOf": [*_ONE_LISTENER["anyOf"], {"type": "array", "items": _ONE_LISTENER}]}),
-]
-
-
-class ListenersShape(Shape):
-    """Where the doors stand. Each is one address, one mapping, or a list of them."""
-
-    http: Listeners = ()
-    """Envoy ext_authz HTTP at `/envoy`, `/traefik`, `/nginx`, `/caddy`."""
-    grpc: Listeners = ()
-    """Envoy ext_authz gRPC and gRPC health; needs `authz[grpc]`."""
-    admin: Listeners = ()
-    """`/livez`, `/readyz`, `/metrics`. Keep it away from clients."""
 
 
 class Principal(Shape):
@@ -153,19 +108,6 @@ class PoliciesShape(Shape):
     """How long a policy set may decide after a change of its files was rejected. Default: for ever."""
 
 
-class ResponsesShape(Shape):
-    """What a client learns."""
-
-    realm: str = "authz"
-    """Realm of the `WWW-Authenticate` challenge."""
-    deny_messages: Flag = False
-    """Show `@deny_message` of the forbids that decided."""
-    policies: Flag = False
-    """Show the ids of the policies that decided."""
-    grpc_failure: Literal["deny", "error"] = "deny"
-    """gRPC: a failure is a 503 denial, or Envoy's `error_response`, which its `failure_mode_allow` may let through."""
-
-
 class PathsShape(Shape):
     """What is done with paths that upstreams read in different ways. Each setting but the default has a risk."""
 
@@ -194,6 +136,9 @@ class LimitsShape(Shape):
     """Verified tokens kept until they expire."""
     connections: Annotated[int, Field(ge=1, le=1_000_000)] = 1024
     """Connections of one HTTP listener."""
+    connection_age: Seconds | None = None
+    """gRPC: after about this long a connection is asked to end, so that a proxy's calls spread over new processes.
+    Default: never."""
     drain: Seconds = 10.0
     """How long a stop waits for checks under way."""
     drain_delay: Seconds = 0.0
@@ -226,7 +171,10 @@ class ConfigShape(Shape):
     """`authz.yaml`."""
 
     listeners: ListenersShape = ListenersShape()
+    hosts: HostsShape = HostsShape()
     issuers: tuple[IssuerShape, ...] = ()
+    authenticators: tuple[AuthenticatorShape, ...] = (BEARER,)
+    """Ways to say who calls, in the order in which they are asked."""
     policies: PoliciesShape
     routes: str | tuple[RouteShape, ...]
     """A routes file, or the routes themselves."""
@@ -241,68 +189,6 @@ class ConfigShape(Shape):
     limits: LimitsShape = LimitsShape()
     record: RecordShape = RecordShape()
     log: LogShape = LogShape()
-
-
-class MatchShape(Shape):
-    """Which requests a route covers."""
-
-    methods: Names = ("*",)
-    """Methods, or `*`."""
-    host: str = "*"
-    """A host name, `*.suffix`, or `*`."""
-    path: str
-    """`/documents/{id}`; a last `{rest...}` takes the rest."""
-
-
-class ParentShape(Shape):
-    """A parent of the resource."""
-
-    type: str
-    id: str
-    """Template, such as `{path.folder}`."""
-
-
-class ResourceShape(ParentShape):
-    """The resource: its entity type, and how its id is made."""
-
-    parents: tuple[ParentShape, ...] = ()
-
-
-class AttributeShape(Shape):
-    """One attribute of the context."""
-
-    source: str | None = Field(default=None, alias="from")
-    """`path.NAME`, `query.NAME`, `headers.NAME`, `claims.NAME`, `source.address`, `request.…`, `principal.…`."""
-    value: str | int | bool | None = None
-    """A fixed value, instead of `from`."""
-    type: str = "string"
-    """string, long, bool, set, ip, datetime, decimal, entity."""
-    entity_type: str | None = None
-    """With the type `entity`."""
-    required: Flag = False
-    """Refuse the request where the value is absent. Otherwise the attribute is left out."""
-
-
-class RouteShape(Shape):
-    """One route: which requests, and what they ask of the policies."""
-
-    name: str
-    match: MatchShape
-    action: str
-    """`Ns::Action::"Name"`."""
-    resource: ResourceShape
-    context: dict[str, AttributeShape] = {}
-    issuers: Names = ()
-    """Issuers whose tokens count here. Default: all."""
-    anonymous: str | None = None
-    """Principal for requests without a credential. Default: they are answered with 401."""
-    headers: dict[str, str] = {}
-    """Identity headers for the upstream: name → template. A client's own are always replaced or removed."""
-    fail_open: Flag = False
-    """Let requests through during an outage of keys or policies. Risk: an outage opens this route. Recorded."""
-
-
-ConfigShape.model_rebuild()
 
 
 def json_schemas() -> dict[str, dict[str, Any]]:

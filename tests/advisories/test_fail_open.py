@@ -11,6 +11,7 @@ from authz.core.lookup import Source
 from tests.wiring.conftest import POLICIES, ROUTES, SCHEMA
 
 FORBID = '@id("never") forbid(principal, action, resource);\n'
+READS_TOKEN = '@id("scoped") forbid(principal, action, resource) when { context has token.scope };\n'
 
 
 async def outcome(app, url, **claims):
@@ -56,7 +57,7 @@ def test_a_claim_that_is_no_boolean_is_the_tokens_fault():
 
 async def test_claims_that_do_not_fit_the_schema_do_not_open_a_route(app):
     app.write("routes.yaml", ROUTES + "  fail_open: true\n")
-    app.write("policies/all.cedar", POLICIES + FORBID)
+    app.write("policies/all.cedar", POLICIES + FORBID + READS_TOKEN)
     assert (await outcome(app, "/d/1")).reason is Reason.POLICY_FORBID
     found = await outcome(app, "/d/1", scope={"not": "a set"})
     assert (found.reason, found.let_through) == (Reason.CLAIMS_MISMATCH, False)

@@ -18,6 +18,11 @@ class Sinks:
         """Nothing to open."""
 
 
+class Certificates:
+    async def renew(self):
+        """Nothing to read."""
+
+
 class Slow:
     """A runtime whose reloads end when they are told to."""
 
@@ -33,7 +38,7 @@ class Slow:
 
 async def test_a_storm_of_hang_ups_does_not_queue_reloads_without_end():
     runtime, stop = Slow(), asyncio.Event()
-    _on_signals(stop, cast("Any", runtime), cast("Any", Sinks()))
+    _on_signals(stop, cast("Any", runtime), cast("Any", Sinks()), cast("Any", Certificates()))
     try:
         for _ in range(50):
             os.kill(os.getpid(), signal.SIGHUP)

@@ -93,6 +93,12 @@ def test_routes_may_stand_inline(folder):
         ("routes: routes.yaml", "routes: routes.yaml\nrecord: {show: [headers]}", 10, "cannot be shown"),
         ("routes: routes.yaml", "routes: routes.yaml\nlimits: {in_flight: 0}", 10, "greater than or equal to 1"),
         ("routes: routes.yaml", "routes: routes.yaml\nlimits: {deadline: 0s}", 10, "longer than nothing"),
+        (
+            "routes: routes.yaml",
+            "routes: routes.yaml\nhosts: {grpc: h2corn}\nlimits: {connection_age: 1m}",
+            11,
+            "h2corn cannot be told",
+        ),
         ("routes: routes.yaml", "routes: routes.yaml\nresponses: {policies: 'yes'}", 10, "expected `true` or `false`"),
     ],
 )

@@ -180,7 +180,7 @@ def test_allowed_if_and_only_if_every_stage_answered_and_the_verdict_was_allow(
     stages = FatefulStages(authenticate, fetch, decide)
     authorizer = Authorizer(
         routes=routes(fail_open=fail_open),
-        authenticators=(stages,),
+        authenticators={"test": stages},
         decision_point=stages,
         information={"pip": stages},
     )
@@ -208,7 +208,7 @@ def test_an_allowed_cannot_be_built_without_an_allowing_decision(verdict):
 def test_a_failure_never_looks_like_a_deny():
     stages = FatefulStages(Fate("answer"), Fate("answer"), Fate("raise", DecisionUnavailable()))
     authorizer = Authorizer(
-        routes=routes(), authenticators=(stages,), decision_point=stages, information={"pip": stages}
+        routes=routes(), authenticators={"test": stages}, decision_point=stages, information={"pip": stages}
     )
     outcome = drive(authorizer.check(request(), Trail()))
     assert isinstance(outcome, Failed)
@@ -218,7 +218,10 @@ def test_a_failure_never_looks_like_a_deny():
 def test_fail_open_takes_our_identity_headers_from_the_request():
     stages = FatefulStages(Fate("answer"), Fate("answer"), Fate("raise", DecisionUnavailable()))
     authorizer = Authorizer(
-        routes=routes(fail_open=True), authenticators=(stages,), decision_point=stages, information={"pip": stages}
+        routes=routes(fail_open=True),
+        authenticators={"test": stages},
+        decision_point=stages,
+        information={"pip": stages},
     )
     outcome = drive(authorizer.check(request(), Trail()))
     assert isinstance(outcome, Failed)
@@ -230,7 +233,7 @@ def test_fail_open_takes_our_identity_headers_from_the_request():
 def test_fail_open_does_not_open_for_bad_credentials_or_denials():
     for fate in (Fate("raise", Unauthenticated(Reason.TOKEN_EXPIRED)), Fate("nothing")):
         stages = FatefulStages(fate, Fate("answer"), Fate("answer"))
-        authorizer = Authorizer(routes=routes(fail_open=True), authenticators=(stages,), decision_point=stages)
+        authorizer = Authorizer(routes=routes(fail_open=True), authenticators={"test": stages}, decision_point=stages)
         outcome = drive(authorizer.check(request(), Trail()))
         assert isinstance(outcome, Denied)
         assert outcome.status == 401

@@ -39,6 +39,11 @@ REQUEST = canonical_request(
     headers=Headers([("X-Tenant", "t1"), ("x-groups", "a, b"), ("x-groups", "c")]),
     peer=Peer(trusted=True),
     source_address="192.0.2.1",
+    extensions={
+        "envoy.source.principal": "spiffe://td/ns/n/sa/s",
+        "envoy.sni": "docs.example",
+        "envoy.context.policy.id": "p1",
+    },
 )
 
 
@@ -69,6 +74,11 @@ def lookup():
         ("principal.id", "alice"),
         ("principal.type", "N::User"),
         ("principal.issuer", "https://i"),
+        ("principal.scheme", "bearer"),
+        ("source.principal", "spiffe://td/ns/n/sa/s"),
+        ("request.sni", "docs.example"),
+        ("proxy.policy.id", "p1"),
+        ("proxy.none", None),
     ],
 )
 def test_sources(name, expected):
@@ -79,7 +89,8 @@ def test_sources(name, expected):
     "name",
     [
         "", "path", "path.", "path.other", "cookie.a", "source.port", "request.body", "principal.token",
-        "headers.authorization", "headers.cookie", "headers.x_user", "claims", ".id",
+        "headers.authorization", "headers.cookie", "headers.x_user", "claims", ".id", "proxy.", "source.sni",
+        "headers.X-Forwarded-Client-Cert",
     ],
 )  # fmt: skip
 def test_unknown_sources_are_refused_at_load(name):

@@ -8,6 +8,7 @@ REASONS = {
     "forbid_error", "internal", "keys_unavailable", "no_credentials", "no_route", "overloaded",
     "policies_unavailable", "policy_forbid", "policy_no_permit", "token_algorithm", "token_audience",
     "token_claims", "token_critical", "token_expired", "token_issuer", "token_key_unknown", "token_malformed",
+    "api_key_expired", "api_key_invalid", "bad_body", "certificate_invalid",
     "token_not_yet_valid", "token_revoked", "token_signature", "token_too_large", "token_type", "too_large",
     "untrusted_peer",
 }  # fmt: skip

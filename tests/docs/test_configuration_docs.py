@@ -21,7 +21,9 @@ from pydantic.fields import FieldInfo
 
 from authz.authn.revocation import DenyList
 from authz.config import shape
+from authz.config.listeners import Listener
 from authz.config.load import load_config
+from authz.config.routes import RouteShape
 from authz.core.errors import Problem
 from authz.devtools.scaffold import write_start
 from authz.wiring import assemble, runtime
@@ -35,12 +37,19 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_start(tmp_path / "start")
     shutil.move(tmp_path / "start/policies/app", tmp_path / "policies/app")
     (tmp_path / "secrets").mkdir()
-    for name in ("legacy", "record"):
+    for name in ("legacy", "record", "login-return"):
         (tmp_path / "secrets" / name).write_text(SECRET)
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys/api-keys.yaml").write_text("keys: []")
     monkeypatch.setenv("LOGIN_HOST", "login.example.com")
     return tmp_path
 
 
+KEYS = {"file": "keys/api-keys.yaml"}
+AUTHENTICATORS: list[dict[str, Any]] = [
+    {"name": "bearer", "token": {}},
+    {"name": "session", "token": {"cookie": "__Host-session"}},
+]
 BASE: dict[str, Any] = {
     "issuers": [{"issuer": "https://login.example.com", "audience": "documents-api"}],
     "policies": {"path": "policies/documents"},
@@ -59,10 +68,15 @@ def test_an_example_in_yaml_loads(folder: Path, text: str) -> None:
     if kind == "# deny.yaml":
         assert len(DenyList.parse(text)) > 0
         return
-    if kind == "# routes.yaml":
+    if kind == "# api-keys.yaml":
+        (folder / "keys/api-keys.yaml").write_text(text, encoding="utf-8")
+        file.write_text(yaml.safe_dump(BASE | {"authenticators": [{"name": "keys", "api_keys": KEYS}]}))
+    elif kind == "# routes.yaml":
         (folder / "routes.yaml").write_text(text, encoding="utf-8")
         application = "app" if "App::" in text else "documents"
         settings = BASE | {"routes": "routes.yaml", "policies": {"path": f"policies/{application}"}}
+        if "authenticators:" in text:
+            settings |= {"authenticators": AUTHENTICATORS}
         file.write_text(yaml.safe_dump(settings))
     else:
         # Strictly, as it stands; then with what a part of a configuration leaves out.
@@ -95,9 +109,10 @@ def example(tmp_path: Path) -> Path:
     trustme.CA().cert_pem.write_to_path(str(home / "keys/ca.pem"))
     public = ed25519.Ed25519PrivateKey.generate().public_key()
     (home / "keys/ci.pem").write_bytes(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-    for name in ("legacy", "record"):
+    for name in ("legacy", "record", "login-return"):
         (home / "secrets" / name).write_text(SECRET)
     (home / "deny.yaml").write_text("{}")
+    (home / "keys/api-keys.yaml").write_text("keys: []")
     return home / "authz.yaml"
 
 
@@ -117,7 +132,7 @@ def test_the_complete_examples_fit_the_schemas_for_editors(name: str) -> None:
 
 def test_the_complete_examples_have_every_setting(example: Path) -> None:
     config = load_config(example).required()
-    routes = TypeAdapter(tuple[shape.RouteShape, ...]).validate_python(
+    routes = TypeAdapter(tuple[RouteShape, ...]).validate_python(
         yaml.safe_load((example.parent / "routes.yaml").read_text())
     )
     present = set(paths_set(config.shape, "")) | {path for one in routes for path in paths_set(one, "routes[].")}
@@ -145,7 +160,7 @@ def paths_set(value: shape.Shape, prefix: str) -> Iterator[str]:
 
 def below(path: str, item: shape.Shape | type[shape.Shape]) -> str:
     kind = item if isinstance(item, type) else type(item)
-    return "listeners.*[]." if kind is shape.Listener else f"{path}[]."
+    return "listeners.*[]." if kind is Listener else f"{path}[]."
 
 
 # --- the reference of settings ----------------------------------------------------------------------------
@@ -218,4 +233,4 @@ def test_settings_that_a_reload_does_not_reach_are_told() -> None:
     told = [
         name for cells in rows("docs/configuration.md", "What a change needs", 2) for name in CODE.findall(cells[1])
     ]
-    assert sorted(name for name in told if "{" not in name) == sorted(runtime._NEED_A_START)
+    assert sorted(name for name in told if "{" not in name) == sorted(runtime.NEED_A_START)

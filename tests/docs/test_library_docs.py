@@ -77,7 +77,7 @@ async def test_the_example_of_a_web_application_asks_for_each_request(token: str
 
 def test_every_example_in_python_is_run() -> None:
     pages = [page for page in PAGES if page.name not in OWN_TEST]
-    assert len(blocks("python", *pages)) == len(WITH_MAIN) + 1
+    assert len(blocks("python", *pages)) == len(WITH_MAIN) + 2  # the last: test_browsers_docs.py
 
 
 def test_what_the_page_calls_public_is() -> None:

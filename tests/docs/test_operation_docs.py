@@ -35,7 +35,7 @@ def test_reason_codes_have_the_status_of_their_kind() -> None:
             expected = "200"
         elif code.startswith("bad_") or code == "too_large":
             expected = "400"
-        elif code.startswith(("token_", "credentials_")) or code == "no_credentials":
+        elif code.startswith(("token_", "credentials_", "api_key_", "certificate_")) or code == "no_credentials":
             expected = "401"
         elif code.startswith("policy_") or code in {"untrusted_peer", "no_route"}:
             expected = "403"
@@ -56,7 +56,7 @@ def test_commands_are_those_of_the_command_line(capsys: pytest.CaptureFixture[st
     told = {cells[0].split()[1] for cells in rows("docs/operate.md", "Commands", 1)}
     with pytest.raises(SystemExit):
         cli.main(["--help"])
-    assert told == set(re.findall(r"^ {4}(\w+) ", capsys.readouterr().out, re.MULTILINE))
+    assert told == set(re.findall(r"^ {4}(\w+)(?: |$)", capsys.readouterr().out, re.MULTILINE))
 
 
 def test_metrics_are_those_that_are_exported() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import ssl
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,11 +54,12 @@ async def send(
     method: str = "GET",
     headers: Iterable[tuple[str, str]] = (),
     body: bytes | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> Reply:
     """One request on a connection of its own to a port of 127.0.0.1 or a Unix socket. OSError if nobody answers."""
     async with asyncio.timeout(20):
         if isinstance(address, int):
-            reader, writer = await asyncio.open_connection("127.0.0.1", address)
+            reader, writer = await asyncio.open_connection("127.0.0.1", address, ssl=tls)
         else:
             reader, writer = await asyncio.open_unix_connection(address)
         try:

@@ -81,8 +81,11 @@ class Traefik(Proxy):
     name = "traefik"
 
     def command(self) -> Sequence[str]:
+        static = (EXAMPLES / "traefik/traefik.yaml").read_text(encoding="utf-8")
+        changes = self.changes
+        self.changes = {old: new for old, new in changes.items() if old in static}
         config = self.install("traefik/traefik.yaml", {"127.0.0.1:10000": f"127.0.0.1:{self.port}"})
-        self.changes = {}
+        self.changes = {old: new for old, new in changes.items() if old not in static}
         self.install(
             "traefik/dynamic.yaml",
             {

@@ -36,10 +36,13 @@ class World(Site):
         return (("Authorization", f"Bearer {self.authz.issuer.token(subject, *groups, **claims)}"),)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def authz():
+HOSTS = {"aiohttp and grpcio": {}, "h2corn": {"hosts": {"http": "h2corn", "grpc": "h2corn"}}}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=HOSTS.values(), ids=HOSTS)
+async def authz(request):
     with Folder() as folder:
-        async with AuthzServe(folder, Issuer()) as process:
+        async with AuthzServe(folder, Issuer(), request.param) as process:
             yield process
 
 
@@ -281,6 +284,14 @@ async def test_a_websocket_without_a_token_is_not_opened(here: World):
         with pytest.raises(aiohttp.WSServerHandshakeError) as refusal:
             await session.ws_connect(url)
     assert (refusal.value.status, here.service.seen) == (401, [])
+
+
+async def test_a_websocket_that_is_denied_is_not_opened(here: World):
+    url = f"http://127.0.0.1:{here.proxy.port}/documents/handbook"
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refusal:
+            await session.ws_connect(url, headers=dict(here.bearer("frank", "auditor")))
+    assert (refusal.value.status, here.service.seen) == (403, [])
 
 
 async def test_an_upgrade_leaves_authz_answering(here: World):
