@@ -88,8 +88,6 @@ HOSTS = (
     OurHost(door="grpc", ours="authz grpc", bare="bare grpc.aio"),
     OurHost(door="grpc", ours="authz grpc on h2corn", bare="bare h2corn grpc"),
 )
-TWO_WORKERS = "authz grpc on h2corn, 2 workers"
-"""As it would be run on a machine of two cores. Envoy spreads its calls over several connections for it."""
 
 
 def contenders(work: Path) -> Mapping[str, Make]:
@@ -105,7 +103,6 @@ def contenders(work: Path) -> Mapping[str, Make]:
         "authz grpc": lambda folder: AuthzGrpc(folder, work),
         "bare h2corn grpc": BareAsgiGrpc,
         "authz grpc on h2corn": lambda folder: AuthzGrpc(folder, work, host="h2corn"),
-        TWO_WORKERS: lambda folder: AuthzGrpc(folder, work, host="h2corn", workers=2),
     }
 
 

@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from bench.behind_envoy import BARE_ENGINE, HOSTS, NULL, TWO_WORKERS, OurHost, Run
+from bench.behind_envoy import BARE_ENGINE, HOSTS, NULL, OurHost, Run
 from bench.peers import Peer
 from bench.rows import Bar, Row, at_least, at_most, row
 
@@ -39,9 +39,7 @@ def rows(runs: Sequence[Run]) -> list[Row]:
     found += _best_grpc(runs)
     for host in HOSTS:
         found += _beside(runs, host.ours, (NULL, host.bare), judged=host.ours == MAIN)
-    cpu, null = _of(runs, TWO_WORKERS, "cpu"), _of(runs, NULL, "cpu")
-    found.append(row(BENCH, f"{TWO_WORKERS}: CPU per request", "µs", cpu, against=null, name=NULL))
-    return found + _beside(runs, TWO_WORKERS, (NULL, BARE_GRPC), judged=False)
+    return found
 
 
 def _of(runs: Sequence[Run], name: str, what: str) -> list[float]:
@@ -63,7 +61,7 @@ def _cpu(runs: Sequence[Run], host: OurHost) -> list[Row]:
 
 
 def _best_grpc(runs: Sequence[Run]) -> list[Row]:
-    names = [*(host.ours for host in HOSTS if host.door == "grpc"), TWO_WORKERS]
+    names = [host.ours for host in HOSTS if host.door == "grpc"]
     best = max(names, key=lambda name: statistics.median(_of(runs, name, "throughput")))
     mine = _of(runs, best, "throughput")
     metric = f"best gRPC host ({best}): throughput"

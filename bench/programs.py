@@ -33,8 +33,6 @@ http {{
   }}
 }}
 """
-STREAMS = 2
-"""Calls at once on one of Envoy's connections, where there are several workers to spread them over."""
 
 
 class Authorizer(Program):
@@ -249,8 +247,6 @@ class BenchEnvoy(Envoy):
         file = super().install(example, replacements)
         config = yaml.safe_load(file.read_text(encoding="utf-8"))
         bench_config(config)
-        if isinstance(self.authorizer, AuthzHttp) and self.authorizer.workers > 1:
-            spread(config)
         if isinstance(self.authorizer, Foreign):
             foreign_config(config, self.authorizer.peer)
         file.write_text(yaml.safe_dump(config), encoding="utf-8")
@@ -269,13 +265,6 @@ def bench_config(config: Any) -> None:
     for route in manager["route_config"]["virtual_hosts"][0]["routes"]:
         del route["route"]
         route["direct_response"] = {"status": 200}
-
-
-def spread(config: Any) -> None:
-    """Lets Envoy open several gRPC connections, for one of them is served by one worker."""
-    cluster = next(one for one in config["static_resources"]["clusters"] if one["name"] == "authz")
-    [protocol] = cluster["typed_extension_protocol_options"].values()
-    protocol["explicit_http_config"]["http2_protocol_options"]["max_concurrent_streams"] = STREAMS
 
 
 def foreign_config(config: Any, peer: Peer) -> None:

@@ -81,7 +81,6 @@ def test_the_best_grpc_host_is_judged_by_throughput(throughput, bare, null_met, 
     made = run(
         authz_grpc=sample(100, throughput=100),
         authz_grpc_on_h2corn=sample(100, throughput=throughput),
-        authz_grpc_on_h2corn__2_workers=sample(100, throughput=100),
         bare_grpc_aio=sample(50, throughput=bare),
     )
     found = beside.rows([made])
