@@ -8,59 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, TypeAlias
 
 from authz.core.errors import BEARER, Reason
-from authz.core.headers import Headers as Headers  # noqa: PLC0414 - a noun like the others, told to mypy
-
-
-class EntityUid(NamedTuple):
-    """A Cedar entity's unique identifier, `Type::"id"`. `type` carries its namespace."""
-
-    type: str
-    id: str
-
-    def __str__(self) -> str:
-        if self.id.isprintable() and '"' not in self.id and "\\" not in self.id:  # nearly always, and it is logged
-            return f'{self.type}::"{self.id}"'
-        escaped = self.id.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r")
-        return f'{self.type}::"{escaped}"'
-
-
-class Extension(NamedTuple):
-    """A Cedar extension value: `function` is `ip`, `decimal`, `datetime` or `duration`."""
-
-    function: str
-    argument: str
-
+from authz.core.headers import Headers as Headers  # noqa: PLC0414 - nouns like the others, told to mypy
+from authz.core.values import Entity as Entity  # noqa: PLC0414
+from authz.core.values import EntitySlice as EntitySlice  # noqa: PLC0414
+from authz.core.values import EntityUid as EntityUid  # noqa: PLC0414
+from authz.core.values import Extension as Extension  # noqa: PLC0414
+from authz.core.values import Value as Value  # noqa: PLC0414
 
 Protocol: TypeAlias = Literal["http", "tcp"]
 """What a door asks about: an HTTP request, or a connection."""
-
-# A set is a tuple (order is of no account), a record a mapping. EntityUid and Extension are tuples
-# too, so look for them first.
-Value: TypeAlias = "str | int | bool | EntityUid | Extension | tuple[Value, ...] | Mapping[str, Value]"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entity:
-    """One Cedar entity: attributes, direct parents, tags."""
-
-    uid: EntityUid
-    attributes: Mapping[str, Value] = field(default_factory=dict)
-    parents: frozenset[EntityUid] = frozenset()
-    tags: Mapping[str, Value] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False, weakref_slot=True)
-class EntitySlice:
-    """What one source says of entities, e.g. one verified token of its principal.
-
-    Compared by identity and weakly referable: it is built once and shared by many queries, so an adapter
-    may keep what it derives from it (an engine's handle) beside it for as long as it lives.
-    """
-
-    entities: tuple[Entity, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

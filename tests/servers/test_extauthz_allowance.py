@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from authz.core.enforce import Disclosure, respond
 from authz.core.errors import Reason
 from authz.core.model import Allowed, Decision, HeaderEdits, Verdict
-from authz.servers import extauthz_codec as codec
+from authz.servers.extauthz_codec import replies as codec
 from authz.servers.extauthz_pb2 import CheckResponse
 
 names = st.sampled_from(("x-user", "X-Groups", "x-tenant", "host", "x-envoy-a", "x-\x01"))

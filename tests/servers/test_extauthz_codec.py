@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from authz.core.errors import AuthzError, Reason
 from authz.core.model import Peer, Request
 from authz.core.request import PathRules
-from authz.servers import extauthz_codec as codec
+from authz.servers.extauthz_codec import checks as codec
 from authz.servers.extauthz_pb2 import CheckRequest
 from tests.servers.extauthz_support import check_request, fixture, wire_fields
 
