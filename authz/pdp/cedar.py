@@ -105,6 +105,8 @@ class CedarDecisionPoint:
         if errors and self._settings.on_forbid_error == "fail" and any(e.effect is Effect.FORBID for e in errors):
             raise DecisionUnavailable(Reason.FORBID_ERROR, "a forbid could not be evaluated; see `on_forbid_error`")
         if answer.decision == "Allow":
+            if not reasons:  # there is no allow without a permit: the answer is not what it was read as
+                raise _no_decision()
             return Decision(verdict=Verdict.ALLOW, policies=reasons, errors=errors, version=compiled.version, age=age)
         return Decision(
             verdict=Verdict.DENY,

@@ -33,6 +33,7 @@ from authz.core.model import (
 )
 from authz.pdp.cedar import CedarDecisionPoint, CedarSettings
 from authz.pdp.compiled import compile_snapshot
+from authz.pdp.engine import Answer, Diagnostics
 
 SCHEMA = """
 namespace N {
@@ -216,19 +217,20 @@ async def test_an_erring_forbid_is_skipped_and_told_or_fails_by_setting():
     assert caught.value.reason is Reason.FORBID_ERROR
 
 
-async def test_an_engine_that_gives_up_is_a_failure_not_a_skipped_forbid():
+def test_an_engine_that_gives_up_is_a_failure_not_a_skipped_forbid():
     decider = point("permit(principal, action, resource);")
-    result = cedarpy.AuthzResult(
-        {
-            "decision": "Allow",
-            "diagnostics": {
-                "reason": ["policy0"],
-                "errors": ["error while evaluating policy `policy0`: recursion limit reached"],
-            },
-        }
-    )
-    with pytest.raises(DecisionUnavailable):
-        decider._decision(result, 0.0)
+    errors = ["error while evaluating policy `policy0`: recursion limit reached"]
+    answer = Answer(decision="Allow", diagnostics=Diagnostics(reason=["policy0"], errors=errors))
+    with pytest.raises(DecisionUnavailable, match="nested too deeply"):
+        decider._decision(answer, 0.0)
+
+
+@pytest.mark.parametrize("decision", ["Allow", "NoDecision", "allow", "", "Permit"])
+def test_an_answer_that_is_not_plainly_one_is_a_failure(decision):
+    decider = point("permit(principal, action, resource);")
+    with pytest.raises(DecisionUnavailable, match="no decision"):
+        decider._decision(Answer(decision=decision, diagnostics=Diagnostics()), 0.0)
+    assert decider._decision(Answer(decision="Deny", diagnostics=Diagnostics()), 0.0).verdict is Verdict.DENY
 
 
 async def test_no_decision_is_a_failure_and_repeats_nothing():
