@@ -30,13 +30,22 @@ class Supervised(Program):
         workers: how many.
         code: what the supervising process runs instead of the command; `FILE` is the configuration's path.
         grpc: a gRPC listener too.
+        fast: on h2corn, which also takes gRPC on a Unix socket that workers share.
         first: looked through for modules before anything else.
     """
 
     name = "authz"
 
     def __init__(
-        self, folder: Path, app: Any, *, workers: int = 2, code: str = "", grpc: bool = False, first: Path | None = None
+        self,
+        folder: Path,
+        app: Any,
+        *,
+        workers: int = 2,
+        code: str = "",
+        grpc: bool = False,
+        fast: bool = False,
+        first: Path | None = None,
     ) -> None:
         super().__init__(folder)
         self.app = app
@@ -47,13 +56,16 @@ class Supervised(Program):
         self.admin = free_port()
         self.grpc = free_port() if grpc else None
         self.socket = folder / "http.sock"
+        self.grpc_socket = folder / "grpc.sock"
         listeners: dict[str, Any] = {
             "http": [f"127.0.0.1:{self.http}", f"unix:{self.socket}"],
             "admin": f"127.0.0.1:{self.admin}",
         }
         if grpc:
-            listeners["grpc"] = f"127.0.0.1:{self.grpc}"
-        app.edit("authz.yaml", 'listeners: {http: "127.0.0.1:0"}', f"listeners: {json.dumps(listeners)}")
+            listeners["grpc"] = [f"127.0.0.1:{self.grpc}", *([f"unix:{self.grpc_socket}"] if fast else [])]
+        settings = {"listeners": listeners, **({"hosts": {"http": "h2corn", "grpc": "h2corn"}} if fast else {})}
+        lines = "\n".join(f"{name}: {json.dumps(value)}" for name, value in settings.items())
+        app.edit("authz.yaml", 'listeners: {http: "127.0.0.1:0"}', lines)
 
     def command(self) -> Sequence[str]:
         if self.code:
@@ -108,10 +120,10 @@ class Supervised(Program):
         assert reply.status == 401
         return str(reply.json()["decision_id"]).partition("-")[0]
 
-    async def answering_grpc(self) -> str:
+    async def answering_grpc(self, target: str = "") -> str:
         # A channel of its own: channels of one process share their connections.
         options = [("grpc.use_local_subchannel_pool", 1)]
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{self.grpc}", options=options) as channel:
+        async with grpc.aio.insecure_channel(target or f"127.0.0.1:{self.grpc}", options=options) as channel:
             call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(CHECK)
             reply = await call(check_request("/d/1"), timeout=20, wait_for_ready=True)
         document = reply[reply.index(b'{"type"') :]

@@ -29,20 +29,23 @@ def total(samples: Any, name: str) -> float:
     return sum(value for (found, _), value in samples.items() if found == name)
 
 
-async def test_every_worker_answers_at_every_door(app, folder):
-    async with Supervised(folder, app, grpc=True) as authz:
+@pytest.mark.parametrize("fast", [False, True], ids=["aiohttp and grpcio", "h2corn"])
+async def test_every_worker_answers_at_every_door(app, folder, fast):
+    async with Supervised(folder, app, grpc=True, fast=fast) as authz:
         doors: dict[str, Any] = {
             "tcp": lambda: authz.answering(authz.http),
             "unix": lambda: authz.answering(authz.socket),
             "grpc": authz.answering_grpc,
         }
+        if fast:
+            doors["grpc on unix"] = lambda: authz.answering_grpc(f"unix:{authz.grpc_socket}")
         seen: dict[str, set[str]] = {name: set() for name in doors}
         for _ in range(200):
             for name, ask in doors.items():
                 if len(seen[name]) < 2:
                     # Together: a Unix socket's next connection goes to whoever is free.
                     seen[name] |= set(await asyncio.gather(*(ask() for _ in range(8))))
-        assert seen["tcp"] == seen["unix"] == seen["grpc"]
+        assert all(workers == seen["tcp"] for workers in seen.values())
         assert len(seen["tcp"]) == 2
         assert (await authz.ask()).status == 200
         assert (await authz.ask(authz.socket)).status == 200
