@@ -70,6 +70,11 @@ SCHEMA_TOKEN = _pattern(
 )
 
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_STRETCH = 1_000_000
+"""Characters that are searched at once."""
+
+
 class SourceError(ValueError):
     """A fault in Cedar source. `offset` is the index of the character at fault, None where no place is known."""
 
@@ -106,10 +111,16 @@ def check_characters(source: str) -> None:
     nul = source.find("\0")
     if nul >= 0:
         raise SourceError(nul, "unexpected NUL character: write `\\0` in a string, or remove it")
-    surrogate = re.search("[\ud800-\udfff]", source)
+    surrogate = None if source.isascii() else next(_surrogates(source), None)
     if surrogate:
         code = f"U+{ord(surrogate.group()):04X}"
         raise SourceError(surrogate.start(), f"lone surrogate `{code}`: save the file as valid UTF-8")
+
+
+def _surrogates(source: str) -> Iterator[re.Match[str]]:
+    """Lone surrogates; a search through all of a large file at once would let no other thread run."""
+    for start in range(0, len(source), _STRETCH):
+        yield from _SURROGATE.finditer(source, start, start + _STRETCH)
 
 
 def tokens(pattern: re.Pattern[str], source: str) -> Iterator[Token]:

@@ -8,8 +8,8 @@ Names mean what they mean by Cedar's rules (RFC 24, RFC 70 and the Cedar referen
   and can always be had as `__cedar::String`.
 """
 
-from collections.abc import Iterator, Mapping
-from graphlib import CycleError, TopologicalSorter
+from collections.abc import Iterable, Iterator, Mapping
+from graphlib import TopologicalSorter
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -39,6 +39,7 @@ from authz.core.cedar_schema_written import (
     WrittenSet,
     WrittenType,
 )
+from authz.core.hierarchy import MAX_LEVELS, find_circle, find_too_deep
 
 MAX_SCHEMA_TYPES = 200_000
 """Types in the whole schema, common types put in. Doubling common types (`type B = {x: A, y: A};` …) keep the
@@ -84,6 +85,7 @@ class _Resolver:
         actions = [
             self._action(space, id, written) for space in self._namespaces for id, written in space.actions.items()
         ]
+        self._check_types(entities)
         self._check_groups(actions)
         return Schema(
             entities=MappingProxyType({entity.name: entity for entity in entities}),
@@ -101,28 +103,23 @@ class _Resolver:
     # --- common types, each after those that it names
 
     def _in_order(self) -> Iterator[str]:
-        graph = {
-            name: {target for target in self._commons(written, space) if target in self._written}
+        above = {
+            name: tuple(target for target, _ in self._commons(written, space) if target in self._written)
             for name, (written, space) in self._written.items()
         }
-        try:
-            yield from TopologicalSorter(graph).static_order()
-        except CycleError as error:
-            names = ", ".join(quoted(name) for name in error.args[1][:8])
-            raise SourceError(None, f"common types name each other in a circle: {names}; break it up") from None
+        circle = find_circle(above)
+        if circle is not None:
+            offset = next(place for name, place in self._commons(*self._written[circle[0]]) if name in circle)
+            text = f"common types name each other in a circle: {_listed((*circle, circle[0]))}; break it up"
+            raise SourceError(offset, text)
+        yield from TopologicalSorter(above).static_order()
 
-    def _commons(self, written: WrittenType, space: Namespace) -> Iterator[str]:
-        """Yield the common types named in a type."""
-        match written:
-            case Reference():
-                name, is_common = self._find(written, space)
-                if is_common:
-                    yield name
-            case WrittenSet(element):
-                yield from self._commons(element, space)
-            case WrittenRecord(attributes):
-                for type, _ in attributes.values():
-                    yield from self._commons(type, space)
+    def _commons(self, written: WrittenType, space: Namespace) -> Iterator[tuple[str, int | None]]:
+        """Yield the common types named in a type, with their places."""
+        for reference in _references(written):
+            name, is_common = self._find(reference, space)
+            if is_common:
+                yield name, reference.offset
 
     def _find(self, reference: Reference, space: Namespace) -> tuple[str, bool]:
         """Return what a reference means: the full name, and whether it is a common type."""
@@ -146,10 +143,11 @@ class _Resolver:
             raise SourceError(error.offset, f"{error.message}, for {owner}") from None
         self._size += found.size
         if found.depth > MAX_TYPE_DEPTH:
-            raise SourceError(None, f"{owner} nests more than {MAX_TYPE_DEPTH} sets and records: flatten it")
+            message = f"{owner} nests more than {MAX_TYPE_DEPTH} sets and records: flatten it"
+            raise SourceError(_place(written), message)
         if self._size > MAX_SCHEMA_TYPES:
             message = f"more than {MAX_SCHEMA_TYPES} types, counted up to {owner}: common types multiply, simplify them"
-            raise SourceError(None, message)
+            raise SourceError(_place(written), message)
         return found
 
     def _type(self, written: WrittenType, space: Namespace) -> _Measured:
@@ -219,10 +217,60 @@ class _Resolver:
                 return type, id
         raise SourceError(reference.offset, f"unknown action group {quoted(id)}: declare it as `action`")
 
+    def _check_types(self, entities: list[EntityDecl]) -> None:
+        """Types may be in one another, as often as data may be, but a long way up ends the engine."""
+        deep = find_too_deep({entity.name: entity.member_of for entity in entities})
+        if deep is not None:
+            where = next(
+                _first(written.parents)
+                for space in self._namespaces
+                for name, written in space.entities.items()
+                if space.qualify(name) == deep
+            )
+            text = f"more than {MAX_LEVELS} levels of entity types, from {quoted(deep)} up: flatten them"
+            raise SourceError(where, text)
+
     def _check_groups(self, actions: list[ActionDecl]) -> None:
-        graph = {(action.uid_type, action.id): action.groups for action in actions}
-        try:
-            TopologicalSorter(graph).prepare()
-        except CycleError as error:
-            names = ", ".join(quoted(id) for _, id in error.args[1][:8])
-            raise SourceError(None, f"action groups contain each other in a circle: {names}; break it up") from None
+        above = {(action.uid_type, action.id): action.groups for action in actions}
+        circle = find_circle(above)
+        if circle is not None:
+            names = _listed(id for _, id in (*circle, circle[0]))
+            text = f"action groups contain each other in a circle: {names}; break it up"
+            raise SourceError(self._place_of_groups(circle[0]), text)
+        deep = find_too_deep(above)
+        if deep is not None:
+            text = f"more than {MAX_LEVELS} levels of action groups, from {quoted(deep[1])} up: flatten them"
+            raise SourceError(self._place_of_groups(deep), text)
+
+    def _place_of_groups(self, action: ActionUid) -> int | None:
+        return next(
+            _first(reference for reference, _ in written.groups)
+            for space in self._namespaces
+            for id, written in space.actions.items()
+            if (space.qualify("Action"), id) == action
+        )
+
+
+def _references(written: WrittenType) -> Iterator[Reference]:
+    """Yield all names of types in a type. The readers bound how deep it nests."""
+    match written:
+        case Reference():
+            yield written
+        case WrittenSet(element):
+            yield from _references(element)
+        case WrittenRecord(attributes):
+            for type, _ in attributes.values():
+                yield from _references(type)
+
+
+def _first(references: Iterable[Reference]) -> int | None:
+    return next((reference.offset for reference in references), None)
+
+
+def _place(written: WrittenType) -> int | None:
+    """Where a type stands, as near as is known: the first name in it."""
+    return _first(_references(written))
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(quoted(name) for name in list(names)[:8])

@@ -1,16 +1,39 @@
 """What the head of a policy says of the requests it can match, read without the engine.
 
-A policy whose scope cannot match is not evaluated at all: it can neither permit nor forbid nor err (Cedar
-documentation, "Policy syntax", scope). So what only such policies read need not be told to the engine.
+A policy whose scope does not match is not evaluated at all: it can neither permit nor forbid nor err (Cedar
+documentation, "How Cedar authorization works", policy satisfaction). So neither it nor what it reads is told to the
+engine.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from authz.core.cedar_lex import POLICY_TOKEN, Token, tokens, unescape
 from authz.core.model import EntityUid
+
+_NAME = r"[A-Za-z_][A-Za-z0-9_]*+(?:::[A-Za-z_][A-Za-z0-9_]*+)*+"
+_UID = rf'{_NAME}::"[^"\\]*+"'
+_PART = rf"(?:\x20is\x20{_NAME})?+(?:\x20(?:==|in)\x20(?:{_UID}|\?[a-z]++))?+"
+_LIST = rf"\[\s*+(?:{_UID}(?:\s*+,\s*+{_UID})*+)?+\s*+\]"
+_USUAL = re.compile(
+    r'(?:@[A-Za-z_][A-Za-z0-9_]*+(?:\("[^"\\]*+"\))?+\s++)*+(?:permit|forbid)\x20?+\(\s*+'
+    rf"principal(?P<principal>{_PART})\s*+,\s*+"
+    rf"action(?P<action>(?:\x20(?:==|in)\x20(?:{_UID}|{_LIST}))?+)\s*+,\s*+"
+    rf"resource(?P<resource>{_PART})\s*+,?+\s*+\)",
+    re.ASCII,
+)
+"""A head as nearly everybody writes it. What it does not match, or what has an escape, is read token by token."""
+_PIECE = re.compile(rf"is\x20(?P<kind>{_NAME})|(?P<type>{_NAME})::\"(?P<id>[^\"]*+)\"|\?[a-z]++")
+
+_READ = re.compile(r"\bcontext(?:\.|\s+has\s+)([A-Za-z_][A-Za-z0-9_]*+)(?=\W|\Z)", re.ASCII)
+_AFTER_DOT = re.compile(r"\.\s*([A-Za-z_][A-Za-z0-9_]*)")
+_AFTER_HAS = re.compile(r"\bhas\s+([A-Za-z_][A-Za-z0-9_.\s]*)")
+_STRING = re.compile(r'(::)?"([^"]*)"')
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 _VARIABLES = ("principal", "action", "resource")
 _EFFECTS = frozenset({"permit", "forbid"})
@@ -32,6 +55,9 @@ class Constraint:
     """A template's slot stands for the entity of `==` or `in`."""
 
 
+_ANY = Constraint()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
     """The head of one policy."""
@@ -43,11 +69,58 @@ class Scope:
 
 def read_scope(policy: str) -> Scope:
     """The scope of one policy or template, which was scanned before (`cedar_text`) and which the engine took."""
+    usual = _USUAL.match(policy)
+    # Token by token takes ten times as long, and a policy set may have a hundred thousand heads.
+    if usual is not None and "\\" not in usual["principal"] + usual["action"] + usual["resource"]:
+        return Scope(**{name: _usual_constraint(usual[name]) for name in _VARIABLES})
+    return _scope(policy)
+
+
+def conditions(policy: str) -> str:
+    """What stands behind the head: `when` and `unless` clauses and the `;`."""
+    usual = _USUAL.match(policy)
+    return policy[usual.end() :] if usual is not None else policy[_head_end(policy) :]
+
+
+def _head_end(policy: str) -> int:
+    depth = 0
+    effect = annotation = opened = False
+    for token in tokens(POLICY_TOKEN, policy):
+        opened = opened or (effect and token.text == "(")
+        effect = token.kind == "word" and token.text in _EFFECTS and not annotation
+        annotation = token.kind == "at"
+        if opened:
+            depth += (token.kind == "open") - (token.kind == "close")
+            if depth == 0:
+                return token.end
+    return len(policy)
+
+
+def _scope(policy: str) -> Scope:
     found: dict[str, Constraint] = {}
     for part in _parts(policy):
         if part and part[0].text in _VARIABLES:
             found[part[0].text] = _constraint(part[1:])
     return Scope(**{name: found.get(name, Constraint()) for name in _VARIABLES})
+
+
+def _usual_constraint(part: str) -> Constraint:
+    if not part:
+        return _ANY
+    kind, slot, uids = None, False, []
+    for piece in _PIECE.finditer(part):
+        if piece["kind"] is not None:
+            kind = sys.intern(piece["kind"])
+        elif piece["type"] is not None:
+            uids.append(EntityUid(sys.intern(piece["type"]), piece["id"]))
+        else:
+            slot = True
+    found = tuple(uids)
+    if "==" in part[:4]:
+        return Constraint(equals=found[0] if found else None, slot=slot)
+    if kind is None or found or slot:
+        return Constraint(within=found, is_in=True, type=kind, slot=slot)
+    return Constraint(type=kind)
 
 
 def _parts(policy: str) -> Iterator[list[Token]]:
@@ -105,6 +178,9 @@ def context_names(policy: str) -> frozenset[str] | None:
     `context.name`, `context["name"]` and `context has name` read one; the context as a whole, as in
     `context == {…}`, may read any. In doubt the answer is None.
     """
+    usual = _usual_names(policy)
+    if usual is not None:
+        return usual
     found: set[str] = set()
     last: Token | None = None
     waiting: list[Token] = []
@@ -125,6 +201,32 @@ def context_names(policy: str) -> frozenset[str] | None:
     return None if waiting else frozenset(found)
 
 
+def _usual_names(policy: str) -> frozenset[str] | None:
+    """The names, where each `context` plainly reads one. What stands in a string or a comment only adds to them."""
+    count = policy.count(_CONTEXT)
+    if not count:
+        return frozenset()
+    found = _READ.findall(policy)
+    return frozenset(found) if len(found) == count else None
+
+
+def attribute_names(policy: str) -> frozenset[str] | None:
+    """Names that a policy may read as an attribute or a tag, of whatever; None: they cannot be told.
+
+    Cedar has no computed attribute names, so what is not here is not read at all ("Policy syntax", attribute access).
+    """
+    text = conditions(policy)
+    # Comments could stand between a dot and a name, and escapes make another name of what is written.
+    if "//" in text or "\\" in text:
+        return None
+    found = set(_AFTER_DOT.findall(text))
+    for names in _AFTER_HAS.findall(text):
+        found.update(_WORD.findall(names))
+    # Every string but an entity's id, and string by string: one that ends in `[` must not hide the next.
+    found.update(name for entity, name in _STRING.findall(text) if not entity)
+    return frozenset(found)
+
+
 def _name_read(read: list[Token]) -> str | None:
     """The attribute that `context` and the two tokens after it read."""
     if len(read) != 3:
@@ -137,26 +239,3 @@ def _name_read(read: list[Token]) -> str | None:
     if mark.text in ("has", "[") and name.kind == "string":
         return unescape(name)
     return None
-
-
-def may_match(scope: Scope, action: EntityUid, groups: frozenset[EntityUid], types: Mapping[str, str]) -> bool:
-    """May a policy with this scope match a query?
-
-    Args:
-        scope: of the policy.
-        action: of the query.
-        groups: the action's ancestors.
-        types: entity type of `principal` and of `resource`.
-    """
-    if scope.action.equals is not None and scope.action.equals != action:
-        return False
-    if scope.action.is_in and not scope.action.slot and not ({action} | groups).intersection(scope.action.within):
-        return False
-    return _type_fits(scope.principal, types["principal"]) and _type_fits(scope.resource, types["resource"])
-
-
-def _type_fits(constraint: Constraint, kind: str) -> bool:
-    # `in` says nothing of the type: an entity may be below one of another type.
-    if constraint.type is not None and constraint.type != kind:
-        return False
-    return constraint.equals is None or constraint.equals.type == kind

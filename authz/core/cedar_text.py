@@ -7,7 +7,7 @@ only what makes a statement's bounds doubtful is refused.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -33,6 +33,7 @@ MAX_STATEMENTS = 200_000
 _EFFECT = re.compile(r"\b(?:permit|forbid)\b")
 _CLOSING = {"(": ")", "[": "]", "{": "}"}
 _SLOTS = ("?principal", "?resource")
+_NO_ANNOTATIONS: Mapping[str, str] = MappingProxyType({})
 _BEGINNING = 'a policy begins with `permit`, `forbid` or an annotation such as `@id("name")`'
 
 
@@ -84,16 +85,36 @@ def scan_statements(
     Raises:
         CedarTextError: with the line, for text whose statements cannot be told apart or that passes a limit.
     """
+    return tuple(
+        each_statement(
+            text,
+            max_depth=max_depth,
+            max_statement_bytes=max_statement_bytes,
+            max_chain=max_chain,
+            max_statements=max_statements,
+        )
+    )
+
+
+def each_statement(
+    text: str,
+    *,
+    max_depth: int = MAX_DEPTH,
+    max_statement_bytes: int = MAX_STATEMENT_BYTES,
+    max_chain: int = MAX_CHAIN,
+    max_statements: int = MAX_STATEMENTS,
+) -> Iterator[Statement]:
+    """As `scan_statements`, one after the other: what is wrong behind a statement is told after it."""
     try:
         check_characters(text)
         scanner = _Scanner(text, max_depth, max_statement_bytes, max_chain)
-        found: list[Statement] = []
+        count = 0
         while statement := scanner.statement():
-            if len(found) >= max_statements:
+            count += 1
+            if count > max_statements:
                 message = f"more than {max_statements} statements in one text: split it into several files"
                 raise CedarTextError(statement.line, message)
-            found.append(statement)
-        return tuple(found)
+            yield statement
     except SourceError as error:
         raise CedarTextError(line_of(text, error.offset or 0), error.message) from None
 
@@ -116,20 +137,27 @@ class _Scanner:
         if first.kind == "eof":
             return None
         annotations, effect = self._annotations(first)
-        is_template = self._body(effect)
-        source = self._text[first.start : self._offset]
-        line = self._line_at(first.start)
-        size = len(source.encode())
-        if size > self._max_bytes:
-            raise CedarTextError(line, f"policy of {size} bytes, at most {self._max_bytes} are allowed: split it")
-        check_depth(source, first.start, self._max_depth, self._max_chain)
+        try:
+            is_template = self._body(effect)
+            source = self._text[first.start : self._offset]
+            self._check(source, first.start)
+        except SourceError as error:
+            if not annotations.get("id"):
+                raise
+            raise SourceError(error.offset, f"policy {quoted(annotations['id'])}: {error.message}") from None
         return Statement(
             text=source,
-            line=line,
-            annotations=MappingProxyType(annotations),
+            line=self._line_at(first.start),
+            annotations=MappingProxyType(annotations) if annotations else _NO_ANNOTATIONS,
             effect=effect,
             is_template=is_template,
         )
+
+    def _check(self, source: str, start: int) -> None:
+        size = len(source.encode())
+        if size > self._max_bytes:
+            raise SourceError(start, f"policy of {size} bytes, at most {self._max_bytes} are allowed: split it")
+        check_depth(source, start, self._max_depth, self._max_chain)
 
     def _token(self) -> Token:
         token = token_at(POLICY_TOKEN, self._text, self._offset)

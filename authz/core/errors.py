@@ -67,6 +67,10 @@ class Reason(StrEnum):
     ATTRIBUTES_UNAVAILABLE = "attributes_unavailable"
     DECISION_UNAVAILABLE = "decision_unavailable"
     FORBID_ERROR = "forbid_error"
+    TOO_MANY_CANDIDATES = "too_many_candidates"
+    TOO_MANY_ENTITIES = "too_many_entities"
+    TOO_MANY_ANCESTORS = "too_many_ancestors"
+    ENTITIES_MISMATCH = "entities_mismatch"
     DEADLINE = "deadline"
     OVERLOADED = "overloaded"
     INTERNAL = "internal"
@@ -156,7 +160,12 @@ class AttributesUnavailable(Unavailable):
 
     def __init__(self, reason: Reason = Reason.ATTRIBUTES_UNAVAILABLE, detail: str = "") -> None:
         super().__init__(reason, detail)
-        self.by_query = reason is Reason.CLAIMS_MISMATCH
+        self.by_query = reason in (Reason.CLAIMS_MISMATCH, Reason.ENTITIES_MISMATCH)
+
+
+_BY_QUERY = frozenset(
+    {Reason.FORBID_ERROR, Reason.TOO_MANY_CANDIDATES, Reason.TOO_MANY_ENTITIES, Reason.TOO_MANY_ANCESTORS}
+)
 
 
 class DecisionUnavailable(Unavailable):
@@ -166,7 +175,7 @@ class DecisionUnavailable(Unavailable):
         self, reason: Reason = Reason.DECISION_UNAVAILABLE, detail: str = "", *, by_query: bool = False
     ) -> None:
         super().__init__(reason, detail)
-        self.by_query = by_query or reason is Reason.FORBID_ERROR
+        self.by_query = by_query or reason in _BY_QUERY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +191,9 @@ class Problem:
     def __str__(self) -> str:
         where = self.file + (f":{self.line}" if self.line is not None else "")
         prefix = f"{where}: " if where else ""
-        return f"{prefix}{'warning: ' if self.severity == 'warning' else ''}{self.message}"
+        text = f"{prefix}{'warning: ' if self.severity == 'warning' else ''}{self.message}"
+        # Ids and names are as somebody wrote them: no new line, terminal sequence or turn of direction may come of it.
+        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class Misconfigured(Exception):

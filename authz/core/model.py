@@ -173,6 +173,9 @@ class Decision:
     """Version of the policy set."""
     age: float = 0.0
     """Seconds since the policy set was known to be current."""
+    left_out: tuple[str, ...] = ()
+    """Names of what the schema does not declare and the engine was not told, such as `Ns::User.iat` and
+    `context.token.jti`; sorted, without values. Only where a setting asks for it."""
 
 
 class Stage(StrEnum):

@@ -251,9 +251,9 @@ def test_keywords_may_be_names():
         ),
         ("action a in b;", 1, "unknown action group `b`: declare it as `action`"),
         ('action a in N::Action::"a";', 1, "unknown action group `a`"),
-        ("type A = { a: Set<B> };\ntype B = A;", None, "common types name each other in a circle"),
-        ("type A = A;", None, "common types name each other in a circle: `A`, `A`; break it up"),
-        ("action a in b; action b in c; action c in a;", None, "action groups contain each other in a circle"),
+        ("\ntype A = { a: Set<B> };\ntype B = A;", 2, "common types name each other in a circle: `A`, `B`, `A`;"),
+        ("type A = A;", 1, "common types name each other in a circle: `A`, `A`; break it up"),
+        ("action x;\naction a in b; action b in c; action c in a;", 2, "circle: `a`, `b`, `c`, `a`; break it up"),
         ("\ufeffentity U;", 1, "unexpected byte order mark"),
         ("entity U;\n\0", 2, "unexpected NUL character"),
         ("entity U;\n# no", 2, "unexpected character `#`: comments begin with `//`"),
@@ -319,3 +319,26 @@ def test_what_is_as_deep_as_allowed_is_read_again_by_the_engine():
     assert engine_takes(written) is None
     assert engine_takes(text) is None
     assert schema_from_json(json.loads(written)) == parse_schema(text)
+
+
+@pytest.mark.parametrize(
+    ("declared", "said"),
+    [
+        ("entity E{0} in [E{1}];", "more than 500 levels of entity types, from `E0` up"),
+        ("action a{0} in a{1};", "more than 500 levels of action groups, from `a0` up"),
+    ],
+)
+def test_a_long_way_up_is_refused_for_the_engine_would_climb_it_to_its_end(declared, said):
+    """Found with cedarpy 4.12.2: some 2,000 levels end the process, on a stack of 1 MiB."""
+    last = declared.partition(" in")[0] + ";"
+
+    def chain(levels):
+        return "\n".join([*(declared.format(n, n + 1) for n in range(levels - 1)), last.format(levels - 1)])
+
+    engine_takes(chain(500))
+    parse_schema(chain(500))
+    assert refused(chain(501)) == (1, said + ": flatten them")
+
+
+def test_entity_types_may_contain_each_other():
+    parse_schema("entity A in [A, B]; entity B in [A];")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from authz.core.cedar_scope import Constraint, Scope, context_names, may_match, read_scope
+from authz.core.cedar_scope import Constraint, Scope, _scope, attribute_names, conditions, context_names, read_scope
 from authz.core.model import EntityUid
 
 ANY = Constraint()
@@ -92,28 +92,65 @@ def test_what_a_policy_reads_of_the_context(condition, names):
 
 
 @pytest.mark.parametrize(
-    ("head", "matches"),
+    ("condition", "names"),
     [
-        ("principal, action, resource", True),
-        ('principal, action == N::Action::"read", resource', True),
-        ('principal, action == N::Action::"write", resource', False),
-        ('principal, action in N::Action::"reading", resource', True),
-        ('principal, action in N::Action::"read", resource', True),
-        ('principal, action in [N::Action::"write", N::Action::"reading"], resource', True),
-        ('principal, action in [N::Action::"write"], resource', False),
-        ("principal, action in [], resource", False),
-        ("principal is N::User, action, resource is N::Doc", True),
-        ("principal is N::Doc, action, resource", False),
-        ("principal, action, resource is N::User", False),
-        ('principal, action, resource is N::User in N::Folder::"f"', False),
-        # an entity may be below one of any type
-        ('principal in N::Folder::"f", action, resource in N::User::"u"', True),
-        ('principal == N::User::"another", action, resource', True),
-        ('principal == N::Doc::"d", action, resource', False),
-        ("principal == ?principal, action, resource in ?resource", True),
+        ("true", set()),
+        ("principal.a.b == resource . c", {"a", "b", "c"}),
+        ("principal has a.b && resource has d", {"a", "b", "d"}),
+        ('principal["a b"] == 1 || resource has "c d"', {"a b", "c d"}),
+        ('principal.x.contains("y")', {"x", "contains"}),
+        ("(if principal has a then principal else resource).b", {"a", "then", "principal", "else", "resource", "b"}),
+        ('context.m != "x[" && resource["locked"]', {"m", "x[", "locked"}),
+        ('context.m != "x has" && resource["locked"]', {"m", "x has", "locked"}),
+        ('if resource has a then resource has "b c" else true', {"a", "b c"}),
+        ('principal == U::"a[" && resource["locked"]', {"locked"}),
+        ('principal["a\\"b"] == 1', None),
+        ("principal. // why\n a == 1", None),
+        ('principal.a == "http://x"', None),
     ],
 )
-def test_what_a_scope_may_match(head, matches):
-    found = read_scope(f"permit({head});")
-    types = {"principal": "N::User", "resource": "N::Doc"}
-    assert may_match(found, READ, frozenset({READING}), types) is matches
+def test_attributes_that_a_policy_may_read(condition, names):
+    found = attribute_names(f"permit(principal, action, resource) when {{ {condition} }};")
+    noted = f'@note("see when [") permit(principal, action, resource == D::"unless[") when {{ {condition} }};'
+    assert attribute_names(noted) == found
+    if names is None:
+        assert found is None
+    else:
+        assert found is not None
+        assert found >= names
+
+
+HEADS = [
+    'permit(principal==U::"a",action,resource);',
+    'permit (\n  principal in N::G::"a b",\n  action in [\n    N::Action::"x",\n    N::Action::"y"\n  ],\n  resource\n);',
+    '@id("x") @y\nforbid(principal is N::U in ?principal, action == Action::"x", resource == ?resource,);',
+    'permit(principal is N::U, action in Action::"x", resource is A::B::C in D::"\u2028");',
+    "permit(principal, action in [ ], resource) when { true };",
+    "permit(principal, // any\naction, resource);",
+    'permit(principal == U::"\\u{61}", action, resource);',
+    'permit(principal == N :: U::"a", action, resource);',
+    'permit(principal == U::"a, action == Action::", action, resource);',
+]
+
+
+@pytest.mark.parametrize("text", HEADS)
+def test_the_quick_reading_is_the_slow_one(text):
+    assert read_scope(text) == _scope(text)
+
+
+@pytest.mark.parametrize(
+    ("head", "rest"),
+    [
+        (
+            '@id("x")\n@deny_message("no")\nforbid (principal == U::"a", action, resource in N::F::"b")',
+            " when { true };",
+        ),
+        ('permit(principal is N::U in N::G::"permit(", action in [A::"x"], resource is D)', "unless{context.a};"),
+        ('@a("permit(principal") forbid(principal, action, resource)', ";"),
+        ("permit(principal == ?principal, action, resource)", " // why\n;"),
+        ('permit(principal == U::"\\u{61})", action in [A::"x", A::"y"], resource)', " when { (1 == 1) };"),
+        ("@permit\n@forbid // (principal\npermit // (\n(principal // )\n, action, resource,)", " when { true };"),
+    ],
+)
+def test_what_stands_behind_the_head(head, rest):
+    assert conditions(head + rest) == rest

@@ -337,3 +337,87 @@ def test_any_text_is_refused_or_cut_into_what_the_engine_takes_for_one_policy_ea
         assert engine_count(statement.text) in (None, 1)
     if count is not None:
         assert engine_count("\n".join(statement.text for statement in found)) == count
+
+
+@pytest.mark.parametrize(
+    ("body", "line", "said"),
+    [
+        ("permit(principal, action, resource) when {\n((((true)))) };", 4, "more than 4 nested brackets"),
+        ("permit(principal,\naction, resource)", 4, "missing `;`"),
+        ("permit(principal,\naction, resource];", 4, "unexpected `]`"),
+        ('permit(principal, action, resource) when {\n"x };', 4, "unterminated string"),
+        (PLAIN.replace(";", " when { " + "true && " * 9 + "true };"), 3, "more than 8 operators in one expression"),
+        (PLAIN.replace(";", " " * 200 + ";"), 3, "policy of "),
+    ],
+)
+def test_a_refusal_names_the_policy_where_it_has_a_name(body, line, said):
+    limits = {"max_depth": 4, "max_chain": 8, "max_statement_bytes": 200}
+    found_line, message = refused(f'// one\n\n@id("a\\nb") {body}', **limits)
+    assert (found_line, message.startswith(rf"policy `a\nb`: {said}")) == (line, True), message
+    assert "policy `" not in refused(body, **limits)[1]
+
+
+# --- characters
+
+# White space and line ends of every standard, what turns the direction of text, joins, combines, or looks like syntax.
+ODD = (
+    "\t\n\r\x0b\x0c\x1c\x1f \x7f\x80\x85\x9b\xa0\xad\u0300\u034f\u061c\u1680\u180e\u200b\u200d\u200e\u2028\u2029\u202e\u202f"
+    "\u205f\u2060\u2066\u2069\u3000\u3164\ud7ff\ue000\ufe0f\ufeff\uff02\uff1b\ufffe\uffff\U0001f600\U000e0001\U0010ffff"
+)
+ANY = st.text(
+    st.one_of(st.sampled_from(ODD), st.sampled_from('"\\/;{}()@?*a'), st.characters(codec="utf-8")), max_size=8
+)
+COMMENTS = ANY.map(lambda text: "//" + re.sub("[\r\n\0]", " ", text) + "\n")
+SPACES = st.text(st.sampled_from("\t\n\x0b\x0c\r \x85\xa0\u1680\u2000\u200a\u2028\u2029\u202f\u205f\u3000"), max_size=3)
+GAPS = st.lists(st.one_of(SPACES, COMMENTS), max_size=3).map("".join)
+
+
+def written(value):
+    """A value as a Cedar string literal; only what must be escaped is."""
+    return '"' + "".join(WRITTEN.get(c, c) for c in value) + '"'
+
+
+WRITTEN = {"\\": "\\\\", '"': '\\"', "\0": "\\0", "\r": "\\r"}
+
+
+@st.composite
+def odd_statements(draw):
+    effect = draw(st.sampled_from(["permit", "forbid"]))
+    id, value = draw(ANY), draw(ANY)
+    parts = ["@", "id", "(", written(id), ")", effect, "(", "principal", ",", "action", ",", "resource", ")"]
+    parts += ["when", "{", written(value), "==", "context", "[", written(draw(ANY)), "]", "}", ";"]
+    text = parts[0] + "".join(draw(GAPS) + part for part in parts[1:])
+    return text + draw(GAPS), effect, id
+
+
+@given(st.lists(odd_statements(), min_size=1, max_size=4), GAPS)
+def test_odd_characters_in_ids_strings_and_comments_change_nothing(statements, head):
+    text = head + "".join(source for source, _, _ in statements)
+    found = scan_statements(text)
+    assert [(one.effect, one.annotations["id"]) for one in found] == [(effect, id) for _, effect, id in statements]
+    assert engine_policies(text) == [(effect, id) for _, effect, id in statements]
+    for one in found:
+        assert engine_policies(one.text) == [(one.effect, one.annotations["id"])]
+        assert "@" in re.split("\r\n|\r|\n", text)[one.line - 1]
+
+
+def engine_policies(text):
+    """Effect and id of each policy, in order, as the engine reads them."""
+    policies = json.loads(cedarpy.policies_to_json_str(text))["staticPolicies"]
+    ordered = [policies[f"policy{position}"] for position in range(len(policies))]
+    return [(one["effect"], one["annotations"]["id"] or "") for one in ordered]
+
+
+@given(
+    st.text(
+        st.one_of(st.sampled_from('permitforbid(),;{}"\\/@?[]'), st.sampled_from(ODD), st.characters()), max_size=60
+    )
+)
+def test_whatever_is_cut_the_engine_cuts_the_same(text):
+    """Any text at all: it is refused here, or the engine refuses it, or both find as many policies."""
+    try:
+        found = scan_statements(text)
+    except CedarTextError as error:
+        assert 1 <= error.line <= 1 + text.count("\n") + text.count("\r")
+        return
+    assert engine_count(text) in {None, len(found)}
