@@ -171,19 +171,25 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
+    from authz.pdp.analysis import analyse
     from authz.wiring import assemble
 
     assembled = assemble(arguments.config, certificates=True)
+    # Only here: what is doubtful stops nothing, so neither a start nor a reload waits for it.
+    analysis = analyse(assembled.assembly.compiled) if assembled.assembly is not None else None
+    problems = (*assembled.problems, *(analysis.problems if analysis is not None else ()))
     if arguments.json:
-        print(json.dumps([_as_json(problem) for problem in assembled.problems], indent=2))
+        print(json.dumps([_as_json(problem) for problem in problems], indent=2))
     else:
-        _print_problems(assembled.problems)
+        _print_problems(problems)
     if assembled.assembly is None:
         return UNUSABLE
     if not arguments.json:
         compiled = assembled.assembly.compiled
-        counts = f"{len(compiled.snapshot.policies)} policies, {len(assembled.assembly.routes.routes)} routes"
+        counts = f"{len(compiled.rows)} policies, {len(assembled.assembly.routes.routes)} routes"
         print(f"ok: {arguments.config}: {counts}, {len(compiled.entities)} entities, version {compiled.version}")
+        if analysis is not None:
+            print(analysis.unscoped)
     return OK
 
 

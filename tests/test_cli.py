@@ -68,6 +68,60 @@ def test_check_lists_all_problems_with_file_and_line_and_exits_2(folder):
     assert all(problem["message"] for problem in told)
 
 
+def test_check_warns_of_policies_that_do_nothing_and_exits_0(folder):
+    policies = folder / "policies"
+    shutil.copytree(DOCUMENTS, policies)
+    with (policies / "writing.cedar").open("a") as file:
+        file.write("""
+@id("stop") forbid(principal, action == Documents::Action::"CreateDocument", resource);
+@id("create") permit(principal, action == Documents::Action::"CreateDocument", resource);
+@id("twin") permit(principal, action == Documents::Action::"CreateDocument", resource);
+@id("never") permit(principal, action, resource) when { false };
+@id("role") permit(principal in ?principal, action, resource);
+""")
+    (policies / "links.json").write_text(
+        json.dumps([{"id": "linked", "template": "role", "principal": 'Documents::Folder::"archive"'}])
+    )
+    (folder / "authz.yaml").write_text(CONFIG.replace(str(DOCUMENTS), "policies"))
+    done = run("check", folder=folder)
+    assert done.returncode == 0
+    lines = [line.partition(": warning: ") for line in done.stderr.splitlines()]
+    written = (policies / "writing.cedar").read_text().splitlines()
+    first = next(number for number, line in enumerate(written, 1) if "stop" in line)
+    assert [(place, text.partition(";")[0]) for place, _, text in lines] == [
+        (f"policies/writing.cedar:{first + 3}",
+         "policy `never` can never match: one of its conditions is literally false"),
+        ("policies/links.json:1",
+         "link `linked` can never match: its principals are of `Documents::User`, which can never be in a `Documents::Folder`"),
+        (f"policies/writing.cedar:{first + 1}",
+         f"policy `create` never permits: `stop` (policies/writing.cedar:{first}), a forbid without a condition, "
+         "covers its whole scope"),
+        (f"policies/writing.cedar:{first + 2}",
+         f"policy `twin` never permits: `stop` (policies/writing.cedar:{first}), a forbid without a condition, "
+         "covers its whole scope"),
+        (f"policies/writing.cedar:{first + 1}",
+         f"policy `create` differs only in its id from `twin` (policies/writing.cedar:{first + 2})"),
+    ]  # fmt: skip
+    ok, unscoped, *_ = done.stdout.splitlines()
+    assert ok.startswith("ok: authz.yaml: 19 policies, 7 routes")
+    assert unscoped.startswith("unscoped: 13 of 19 policies name neither principal nor resource, so each request")
+    told = json.loads(run("check", "--json", folder=folder).stdout)
+    assert [problem["severity"] for problem in told] == ["warning"] * 5
+    assert told[1]["message"] == lines[1][2]
+
+
+def test_a_start_does_not_wait_for_what_is_only_doubtful():
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys, authz.wiring.serve; print([n for n in sys.modules if 'analysis' in n])"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize("command", ["serve", "check"])
 @pytest.mark.parametrize("content", [None, "", "[", "listeners: {}", "\x00", "routes: 1\npolicies: 2"])
 def test_nothing_starts_half(tmp_path, command, content):

@@ -104,8 +104,12 @@ class PoliciesShape(Shape):
     """What happens where a forbid cannot be evaluated: `skip` is Cedar's rule, `fail` gives no decision (503)."""
     validate_requests: Flag = False
     """Check each request against the schema in the engine; what does not fit is a failure."""
+    validate_entities: Flag = False
+    """Check each entity of a request against the schema in the engine; what does not fit is a failure."""
     max_age: Seconds | None = None
     """How long a policy set may decide after a change of its files was rejected. Default: for ever."""
+    trial: Flag = True
+    """Let the engine read what is new of a policy set in a child process first, which may crash in its place."""
 
 
 class PathsShape(Shape):
@@ -134,6 +138,12 @@ class LimitsShape(Shape):
     """Longest accepted token."""
     token_cache: Annotated[int, Field(ge=0, le=1_000_000)] = 10_000
     """Verified tokens kept until they expire."""
+    candidates: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    """Policies that one decision may evaluate: those whose scope matches."""
+    entities: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    """Entities that one decision may reach."""
+    ancestors: Annotated[int, Field(ge=1, le=1_000_000)] = 20_000
+    """Entities that those of one request may be in, at any distance, counted for each."""
     connections: Annotated[int, Field(ge=1, le=1_000_000)] = 1024
     """Connections of one HTTP listener."""
     connection_age: Seconds | None = None

@@ -187,7 +187,7 @@ def _decided(outcome: Outcome) -> str:
 
 
 def _hints(case: Case, outcome: Outcome, record: Record, assembly: Assembly) -> Iterator[str]:
-    known = sorted(assembly.compiled.effects)
+    known = sorted(assembly.compiled.rows)
     for name in sorted(set(case.shape.expect.policies or ()) - set(known)):
         near = difflib.get_close_matches(name, known, n=1)
         yield f"there is no policy `{name}`" + (f"; did you mean `{near[0]}`?" if near else "")

@@ -17,7 +17,7 @@ from authz.devtools.case_file import Case, CaseFile, read_case_file
 from authz.devtools.case_report import CaseResult, Coverage, Report, Uncovered
 from authz.devtools.case_target import Target, assemble_folder, shown, targets
 from authz.devtools.case_tokens import Signer
-from authz.pdp.compiled import read_entities
+from authz.pdp.stored_entities import read_entities
 from authz.wiring.assembly import Assembly, assemble
 from authz.wiring.runtime import running
 

@@ -42,7 +42,7 @@ MAX_SERIES = 4096
 MAX_DOORS = 64
 """Doors with a histogram of their own; they come from the code, the bound is against mistakes."""
 MAX_POLICIES = 256
-"""Policies told apart in the count of policies that could not be evaluated."""
+"""Policies and their effects told apart in the count of policies that could not be evaluated."""
 
 
 class TokenCacheReading(NamedTuple):
@@ -118,7 +118,8 @@ class Metrics:
         self._decisions: dict[_Series, int] = {}
         self._stages = {stage.value: _histogram() for stage in Stage}
         self._doors: dict[str, list[float]] = {}
-        self._policy_errors: dict[str, int] = {}
+        self._policy_errors: dict[tuple[str, str], int] = {}
+        """By policy and effect: a forbid that is skipped may be a request that should not have passed."""
         self._fail_open: dict[str, int] = {}
         if registry is None:
             registry = CollectorRegistry()
@@ -174,8 +175,9 @@ class Metrics:
     def _count_policy_errors(self, decision: Decision) -> None:
         counts = self._policy_errors
         for error in decision.errors:
-            full = len(counts) >= MAX_POLICIES and error.policy_id not in counts
-            _count(counts, "" if full else error.policy_id)
+            key = (error.policy_id, error.effect.value)
+            full = len(counts) >= MAX_POLICIES and key not in counts
+            _count(counts, ("", error.effect.value) if full else key)
 
     # --- when asked
 
@@ -203,8 +205,8 @@ class Metrics:
             _counter(
                 "authz_policy_errors",
                 "Policies skipped because they could not be evaluated.",
-                ("policy",),
-                {(policy,): count for policy, count in self._policy_errors.items()},
+                ("policy", "effect"),
+                self._policy_errors,
             ),
             _counter(
                 "authz_fail_open",

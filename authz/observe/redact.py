@@ -20,6 +20,7 @@ from authz.core.model import (
     Allowed,
     Decision,
     Denied,
+    Effect,
     EntityUid,
     Failed,
     Outcome,
@@ -117,8 +118,14 @@ class Line(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False, tag_field
     policy_errors: tuple[str, ...] = ()
     """Ids of policies that were skipped because they could not be evaluated."""
     policy_errors_omitted: int = 0
+    forbid_errors: tuple[str, ...] = ()
+    """Those of them that are forbids: without the fault one might have denied."""
+    forbid_errors_omitted: int = 0
     policy_set: str = ""
     policy_set_age_seconds: float = 0.0
+    left_out: tuple[str, ...] = ()
+    """Names of what the schema does not declare, and policies were not told; no values."""
+    left_out_omitted: int = 0
     context: dict[str, object] = msgspec.field(default_factory=dict)
     claims: dict[str, object] = msgspec.field(default_factory=dict)
     timings_us: dict[str, int] = msgspec.field(default_factory=dict)
@@ -224,6 +231,10 @@ class Redactor:
         if decision.errors:
             failed = tuple(error.policy_id for error in decision.errors)
             line.policy_errors, line.policy_errors_omitted = _ids(failed)
+            forbids = tuple(error.policy_id for error in decision.errors if error.effect is Effect.FORBID)
+            line.forbid_errors, line.forbid_errors_omitted = _ids(forbids)
+        if decision.left_out:
+            line.left_out, line.left_out_omitted = _ids(decision.left_out)
 
     def _principal(self, uid: EntityUid) -> str:
         if self._form is PrincipalForm.SHOWN:
@@ -249,7 +260,7 @@ def _uid(uid: EntityUid) -> str:
 
 
 def _ids(ids: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
-    """The ids that are told, and how many are not."""
+    """The ids or names that are told, and how many are not."""
     return tuple(clean(id) for id in ids[:MAX_ITEMS]), max(0, len(ids) - MAX_ITEMS)
 
 

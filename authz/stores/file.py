@@ -8,21 +8,23 @@ r"""A policy store in a folder: `*.cedar`, a schema, entities, template links.
 Names that begin with a dot are passed over, so a Kubernetes volume's `..data` is read once, by its links.
 """
 
+# ruff: noqa: PTH114, PTH116, PTH118, PTH123 - of ten thousand files `Path` would take most of the time
+
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
+import os
 import stat
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from authz.core.cedar_text import CedarTextError, Statement, scan_statements
 from authz.core.errors import Misconfigured, PoliciesUnavailable, Problem
-from authz.core.mapping import MappingError, parse_uid
-from authz.core.model import Effect, EntityUid, Policy, PolicySnapshot, TemplateLink
+from authz.core.model import PolicySnapshot
+from authz.core.pieces import Pause, Steps, no_pause, take_apart
+from authz.stores.file_content import Links, Policies, read_links, read_policies
 from authz.stores.walk import walk
 
 SCHEMA_FILES = ("schema.cedarschema", "schema.cedarschema.json", "schema.json")
@@ -31,14 +33,29 @@ LINKS_FILE = "links.json"
 MAX_FILE = 64 * 1024 * 1024
 """Bytes of one file."""
 _TRIES = 5
+_SPECIAL = frozenset({*SCHEMA_FILES, ENTITIES_FILE, LINKS_FILE})
+
+
+@dataclass(slots=True)
+class _Known:
+    """What the files held when they were last read. Replaced whole, so that readings do not mix."""
+
+    policies: dict[str, Policies] = field(default_factory=dict)
+    links: Links | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileStore:
-    """Reads one folder. Relative names in problems are as the operator wrote the folder."""
+    """Reads one folder. Relative names in problems are as the operator wrote the folder.
+
+    A store that is read again takes a file that did not change (by its digest) as it was: the same objects.
+    """
 
     path: Path
     now: Callable[[], float] = time.time
+    pause: Pause = no_pause
+    """Called after each small step of a reading."""
+    _known: _Known = field(default_factory=_Known, init=False, repr=False, compare=False)
 
     async def load(self) -> PolicySnapshot:
         """The folder's content; read in a worker thread. Raises as the port says."""
@@ -53,7 +70,10 @@ class FileStore:
         """
         for _ in range(_TRIES):
             before = self._listing()
-            contents = {name: _read_text(self.path / name, name) for name in before}
+            contents: dict[str, str] = {}
+            for name in before:
+                contents[name] = self._text(name)
+                self.pause()
             if self._listing() == before:
                 return self._snapshot(contents)
         raise PoliciesUnavailable(f"`{self.path}` changed each time that it was read")
@@ -62,7 +82,7 @@ class FileStore:
         """The schema's text alone, if there is one that can be read: for findings beside those of `read`."""
         for name in SCHEMA_FILES:
             try:
-                if text := _read_text(self.path / name, name):
+                if text := self._text(name):
                     return text
             except Misconfigured:
                 continue
@@ -74,38 +94,44 @@ class FileStore:
             raise Misconfigured((Problem(message=text, file=str(self.path)),))
         found: dict[str, tuple[int, int, int]] = {}
         for folder, files in walk(self.path, _raise):
-            for path in (folder / name for name in files):
-                inner = path.relative_to(self.path).as_posix()
+            here = folder == self.path
+            inner = "" if here else f"{folder.relative_to(self.path).as_posix()}/"
+            for name in files:
+                self.pause()
+                path = os.path.join(folder, name)
+                counts = name.endswith(".cedar") or (here and name in _SPECIAL)
                 # A link that leads nowhere could be a folder of forbids: better no policy set than part of one.
-                if path.suffix == ".cedar" or inner in _SPECIAL or path.is_symlink():
-                    status = path.stat()
-                    if path.suffix == ".cedar" or inner in _SPECIAL:
-                        found[inner] = (status.st_ino, status.st_mtime_ns, status.st_size)
-        return dict(sorted(found.items()))
+                if counts or os.path.islink(path):
+                    status = os.stat(path)
+                    if counts:
+                        found[f"{inner}{name}"] = (status.st_ino, status.st_mtime_ns, status.st_size)
+        return {name: found[name] for name in sorted(found)}
+
+    def _text(self, name: str) -> str:
+        return _read_text(os.path.join(self.path, name), name)
 
     def _snapshot(self, contents: Mapping[str, str]) -> PolicySnapshot:
         problems: list[Problem] = []
-        found = [
-            pair
-            for name, text in contents.items()
-            if name.endswith(".cedar")
-            for pair in _policies(name, text, str(self.path / name), problems)
-        ]
-        for name in (name for name, text in contents.items() if name.endswith(".cedar") and not text):
-            text = f"`{name}` is empty, as a write that was cut short leaves it; remove it, or write a comment"
-            problems.append(Problem(message=text, file=str(self.path / name)))
+        found = dict(self._policies(contents, problems))
+        for name, content in contents.items():
+            if name.endswith(".cedar") and not content:
+                text = f"`{name}` is empty, as a write that was cut short leaves it; remove it, or write a comment"
+                problems.append(Problem(message=text, file=str(self.path / name)))
+            self.pause()
         schemas = [name for name in SCHEMA_FILES if name in contents]
         if len(schemas) > 1:
             text = f"found {' and '.join(f'`{name}`' for name in schemas)}; keep one schema file"
             problems.append(Problem(message=text, file=str(self.path)))
-        links = _links(contents.get(LINKS_FILE), str(self.path / LINKS_FILE), problems)
+        links = self._links(contents.get(LINKS_FILE), problems)
+        self._remember(found, links)
         if problems:
             raise Misconfigured(tuple(problems))
+        files = Steps(list(found.values()), self.pause)
         return PolicySnapshot(
-            version=_version(contents),
-            policies=tuple(policy for statement, policy in found if not statement.is_template),
-            templates=tuple(policy for statement, policy in found if statement.is_template),
-            links=links,
+            version=self._version(contents),
+            policies=tuple(policy for file in files for policy in file.policies),
+            templates=tuple(policy for file in files for policy in file.templates),
+            links=links.links if links is not None else (),
             schema=contents[schemas[0]] if schemas else None,
             schema_file=str(self.path / schemas[0]) if schemas else "",
             entities=contents.get(ENTITIES_FILE, "[]"),
@@ -114,87 +140,69 @@ class FileStore:
             loaded_at=self.now(),
         )
 
+    def _policies(self, contents: Mapping[str, str], problems: list[Problem]) -> Iterator[tuple[str, Policies]]:
+        for name, text in contents.items():
+            if name.endswith(".cedar"):
+                self.pause()
+                digest = _digest(text)
+                known = self._known.policies.get(name)
+                if known is None or known.digest != digest:
+                    known = read_policies(name, text, digest, str(self.path / name), known, problems, self.pause)
+                if known is not None:
+                    yield name, known
 
-_SPECIAL = frozenset({*SCHEMA_FILES, ENTITIES_FILE, LINKS_FILE})
+    def _links(self, text: str | None, problems: list[Problem]) -> Links | None:
+        if text is None:
+            return None
+        digest = _digest(text)
+        known = self._known.links
+        if known is not None and known.digest == digest:
+            return known
+        return read_links(text, digest, str(self.path / LINKS_FILE), problems, self.pause)
+
+    def _remember(self, policies: dict[str, Policies], links: Links | None) -> None:
+        before, links_before = self._known.policies, self._known.links
+        self._known.policies, self._known.links = policies, links
+        gone: list[object] = []
+        for name, file in before.items():
+            if policies.get(name) is not file:
+                gone += (*file.policies, *file.templates)
+        if links_before is not None and links_before is not links:
+            gone += links_before.links
+        before.clear()
+        del links_before
+        take_apart(gone, self.pause)
+
+    def _version(self, contents: Mapping[str, str]) -> str:
+        digest = hashlib.sha256()
+        for name, text in sorted(contents.items()):
+            digest.update(f"{len(name)}:{name}:{len(text)}:{text}".encode())
+            self.pause()
+        return digest.hexdigest()[:16]
 
 
 def _raise(error: OSError) -> None:
     raise error
 
 
-def _read_text(path: Path, name: str) -> str:
+def _read_text(path: str, name: str) -> str:
     try:
-        status = path.stat()
+        status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for without end
             text = "no regular file"
         elif status.st_size > MAX_FILE:
             text = f"larger than {MAX_FILE} bytes"
         else:
-            return path.read_bytes().decode("utf-8")
+            with open(path, "rb") as file:
+                return file.read().decode("utf-8")
     except UnicodeDecodeError as error:
         text = f"not UTF-8 at byte {error.start}"
     except FileNotFoundError:
         return ""  # gone since it was listed: the second listing differs, and reading starts anew
     except OSError as error:
         text = f"cannot be read: {error.strerror}"
-    raise Misconfigured((Problem(message=f"`{name}` is {text}", file=str(path)),))
+    raise Misconfigured((Problem(message=f"`{name}` is {text}", file=path),))
 
 
-def _version(contents: Mapping[str, str]) -> str:
-    digest = hashlib.sha256()
-    for name, text in sorted(contents.items()):
-        digest.update(f"{len(name)}:{name}:{len(text)}:{text}".encode())
-    return digest.hexdigest()[:16]
-
-
-def _policies(name: str, text: str, file: str, problems: list[Problem]) -> list[tuple[Statement, Policy]]:
-    try:
-        statements = scan_statements(text)
-    except CedarTextError as error:
-        problems.append(Problem(message=error.message, file=file, line=error.line))
-        return []
-    return [(statement, _policy(statement, f"{name}#{number}", file)) for number, statement in enumerate(statements, 1)]
-
-
-def _policy(statement: Statement, default_id: str, file: str) -> Policy:
-    return Policy(
-        id=statement.annotations.get("id") or default_id,
-        text=statement.text,
-        effect=Effect(statement.effect),
-        annotations=statement.annotations,
-        file=file,
-        line=statement.line,
-    )
-
-
-def _links(text: str | None, file: str, problems: list[Problem]) -> tuple[TemplateLink, ...]:
-    if text is None:
-        return ()
-    try:
-        rows = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        line = error.lineno if isinstance(error, json.JSONDecodeError) else None
-        problems.append(Problem(message=f"links: not valid JSON: {error}", file=file, line=line))
-        return ()
-    if not isinstance(rows, list):
-        problems.append(Problem(message="links: expected a list", file=file))
-        return ()
-    found: list[TemplateLink] = []
-    for number, row in enumerate(rows, 1):
-        try:
-            found.append(_link(row, file))
-        except (MappingError, TypeError, KeyError, ValueError) as error:
-            text = f"links: link {number}: expected `id`, `template` and one or both of `principal`, `resource`"
-            problems.append(Problem(message=f"{text} ({error})", file=file))
-    return tuple(found)
-
-
-def _link(row: object, file: str) -> TemplateLink:
-    if not isinstance(row, dict) or not row.keys() <= {"id", "template", "principal", "resource"}:
-        raise MappingError("unknown keys")
-    slots = {name: row[name] for name in ("principal", "resource") if name in row}
-    texts = (row["id"], row["template"], *slots.values())
-    if not slots or not all(isinstance(item, str) and item for item in texts):
-        raise MappingError("each value is text")
-    values: dict[str, EntityUid] = {f"?{name}": parse_uid(value) for name, value in slots.items()}
-    return TemplateLink(id=row["id"], template_id=row["template"], values=values, file=file)
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()

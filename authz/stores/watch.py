@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +23,9 @@ POLL = 2.0
 """Seconds between two looks without an event."""
 STEP = 50
 """Milliseconds without a further event after which a burst of changes counts as ended."""
+
+IDLE = 20
+"""How many times longer than a look took it is waited for the next one, if that is more than POLL."""
 
 Mark = tuple[str, str, int, int, int]
 
@@ -54,7 +58,7 @@ async def watch(files: Iterable[Path], folders: Iterable[Path], *, since: tuple[
         since: the fingerprint from before the content was read, so that no change falls between.
     """
     files, folders, seen = list(files), list(folders), since
-    wake = asyncio.Event()
+    wake, took = asyncio.Event(), 0.0
     while True:
         roots = await asyncio.to_thread(_roots, files, folders)
         # Two listeners, not one a folder: each keeps threads of its own.
@@ -67,10 +71,13 @@ async def watch(files: Iterable[Path], folders: Iterable[Path], *, since: tuple[
             while await asyncio.to_thread(_roots, files, folders) == roots:
                 # Not wait_for: before Python 3.12 it swallows a cancellation that comes with the event.
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(POLL):
+                    # To look at a hundred thousand files takes two seconds: not all the time.
+                    async with asyncio.timeout(max(POLL, IDLE * took)):
                         await wake.wait()
                 wake.clear()
+                began = time.monotonic()
                 now = await asyncio.to_thread(fingerprint, files, folders)
+                took = time.monotonic() - began
                 if now != seen:
                     seen = now
                     yield

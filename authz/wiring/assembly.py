@@ -14,15 +14,19 @@ from authz.authn.revocation import DenyList
 from authz.config.load import Config, load_config
 from authz.core.cedar_schema import CedarSchemaError, Schema, load_schema
 from authz.core.errors import Misconfigured, PoliciesUnavailable, Problem
+from authz.core.pieces import Pause, take_apart
 from authz.core.route_compiler import compile_routes
 from authz.core.routes import RouteTable
-from authz.pdp.compiled import CompiledPolicies, compile_snapshot
+from authz.pdp.compiled import CompiledPolicies, compile_snapshot, remains
+from authz.pdp.trial import find_crashes
 from authz.stores.file import FileStore
 from authz.stores.watch import Mark, fingerprint
 from authz.wiring.api_key_file import KeyFile, read_key_file
 from authz.wiring.consistency import inconsistencies
 from authz.wiring.credentials import Credentials
 from authz.wiring.issuers import IssuerPlan, plan_issuers
+from authz.wiring.pace import Pace
+from authz.wiring.policy_settings import unfit_settings
 
 MAX_DENY_LIST = 64 * 1024 * 1024
 
@@ -34,6 +38,8 @@ class Assembly:
     config: Config
     routes: RouteTable
     compiled: CompiledPolicies
+    store: FileStore
+    """Where the policies were read; it knows what the files held."""
     issuers: tuple[IssuerPlan, ...]
     deny_list: DenyList
     api_keys: Mapping[str, Mapping[str, ApiKey]] = field(default_factory=dict, repr=False)
@@ -68,7 +74,13 @@ class Assembled:
         return self.assembly
 
 
-def assemble(file: Path, environment: Mapping[str, str] | None = None, *, certificates: bool = False) -> Assembled:
+def assemble(
+    file: Path,
+    environment: Mapping[str, str] | None = None,
+    *,
+    certificates: bool = False,
+    previous: Assembly | None = None,
+) -> Assembled:
     """Reads all files. Slow for large policy sets: call it in a worker thread. Never raises for their content.
 
     Args:
@@ -76,15 +88,18 @@ def assemble(file: Path, environment: Mapping[str, str] | None = None, *, certif
         environment: for `${env:NAME}`; by default the process's.
         certificates: check those of listeners too. A reload does not: it reaches no listener, and a certificate
             that is half written must not hold back a change of the policies.
+        previous: what was assembled of this configuration before; policies that did not change are taken from there.
     """
     try:
-        return _assembled(file, environment, certificates=certificates)
+        return _assembled(file, environment, previous, certificates=certificates)
     except (ValueError, RecursionError) as error:  # such as a path that no system knows; its words may quote a value
         text = f"unexpected {type(error).__name__} while the files were read; is a name or a value of an odd form?"
         return Assembled(assembly=None, problems=(Problem(message=text, file=str(file)),))
 
 
-def _assembled(file: Path, environment: Mapping[str, str] | None, *, certificates: bool) -> Assembled:
+def _assembled(
+    file: Path, environment: Mapping[str, str] | None, previous: Assembly | None, *, certificates: bool
+) -> Assembled:
     first = load_config(file, environment).config
     mark = fingerprint(*_watched(first)) if first is not None else ()
     # Which files there are is known only now. Read again, so that all that counts was read after the mark.
@@ -99,7 +114,9 @@ def _assembled(file: Path, environment: Mapping[str, str] | None, *, certificate
         problems.extend(certificate_problems(config))
     routes, found = compile_routes(config.routes)
     problems.extend(found)
-    compiled = _policies(config, problems)
+    pace = Pace()
+    store = _store(config, previous, pace)
+    compiled = _policies(config, store, previous, pace, problems)
     deny_list = _deny_list(config, problems)
     key_files = _key_files(config, problems)
     # Where policies do not compile, routes and issuers are still held against the schema, if that can be read.
@@ -109,14 +126,19 @@ def _assembled(file: Path, environment: Mapping[str, str] | None, *, certificate
         problems.extend(inconsistencies(routes, schema, issuers, Credentials.of(config, issuers, key_files)))
     if not config.routes and not any(problem.severity == "error" for problem in problems):
         problems.append(Problem(message="there are no routes: every request is denied", severity="warning"))
-    if compiled is not None and not compiled.snapshot.policies:
+    if compiled is not None:
+        problems.extend(unfit_settings(config, compiled))
+    if compiled is not None and not compiled.rows:
         problems.append(Problem(message="there are no policies: every request is denied", severity="warning"))
     if compiled is None or any(problem.severity == "error" for problem in problems):
+        parts, compiled = remains(compiled) if compiled is not None else [], None
+        take_apart(parts, pace)
         return Assembled(assembly=None, problems=_once(problems), watched=_watched(config))
     assembly = Assembly(
         config=config,
         routes=routes,
         compiled=compiled,
+        store=store,
         issuers=issuers,
         deny_list=deny_list,
         api_keys={name: found.keys for name, found in key_files.items()},
@@ -134,10 +156,25 @@ def _once(problems: list[Problem]) -> tuple[Problem, ...]:
     return tuple(dict.fromkeys(problems))
 
 
-def _policies(config: Config, problems: list[Problem]) -> CompiledPolicies | None:
-    store = FileStore(path=config.path(config.shape.policies.path))
+def _store(config: Config, previous: Assembly | None, pace: Pace) -> FileStore:
+    path = config.path(config.shape.policies.path)
+    if previous is not None and previous.store.path == path:
+        return previous.store
+    return FileStore(path=path, pause=pace)
+
+
+def _policies(
+    config: Config, store: FileStore, previous: Assembly | None, pause: Pause, problems: list[Problem]
+) -> CompiledPolicies | None:
     try:
-        return compile_snapshot(store.read())
+        snapshot = store.read()
+        before = previous.compiled if previous is not None else None
+        if config.shape.policies.trial:
+            found = find_crashes(snapshot, before.snapshot if before is not None else None, pause=pause)
+            problems.extend(found)
+            if any(problem.severity == "error" for problem in found):
+                return None  # the engine of this process must not see it
+        return compile_snapshot(snapshot, before, pause=pause)
     except Misconfigured as error:
         problems.extend(error.problems)
     except (PoliciesUnavailable, OSError) as error:

@@ -53,6 +53,7 @@ def _route(route: Route, schema: Schema, credentials: Credentials) -> Iterator[P
         known = ", ".join(f"`{name}`" for name in sorted(action.resources)) or "none"
         yield _at(route, f"`{route.action}` takes no resource of type `{route.resource_type}`; it takes {known}")
     yield from _parents(route, schema)
+    yield from _unlisted(route, schema)
     yield from _context(route, action)
     yield from (_at(route, text) for text in credentials.type_problems(route, action))
 
@@ -60,8 +61,23 @@ def _route(route: Route, schema: Schema, credentials: Credentials) -> Iterator[P
 def _parents(route: Route, schema: Schema) -> Iterator[Problem]:
     declared = schema.entities.get(route.resource_type)
     for kind, _ in route.resource_parents:
-        if declared is not None and kind not in declared.member_of:
+        if kind not in schema.entities:
+            yield _at(route, f"the schema has no entity type `{kind}`, of which `parents` makes the resource a member")
+        elif declared is not None and kind not in declared.member_of:
             yield _at(route, f"the schema does not let `{route.resource_type}` be in `{kind}`")
+
+
+def _unlisted(route: Route, schema: Schema) -> Iterator[Problem]:
+    """Entities that a route names, of types whose ids the schema lists. Ids that a request gives come too late."""
+    named = [] if route.anonymous is None else [route.anonymous]
+    for kind, template in ((route.resource_type, route.resource_id), *route.resource_parents):
+        texts = [part for part in template.parts if isinstance(part, str)]
+        if len(texts) == len(template.parts):
+            named.append(EntityUid(kind, "".join(texts)))
+    for uid in named:
+        declared = schema.entities.get(uid.type)
+        if declared is not None and declared.enum is not None and uid.id not in declared.enum:
+            yield _at(route, f"the schema does not list `{uid}` among the entities of `{uid.type}`")
 
 
 def _context(route: Route, action: ActionDecl) -> Iterator[Problem]:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
 
@@ -25,12 +23,15 @@ from authz.core.login import Login, signing_key
 from authz.core.pipeline import Authorizer
 from authz.core.request import PathRules
 from authz.pdp.cedar import CedarDecisionPoint, CedarSettings
+from authz.pdp.engine import is_panic
 from authz.service import Limits, Service
 from authz.stores.watch import watch
-from authz.wiring.assembly import Assembly, assemble
+from authz.wiring.assembly import Assembly
 from authz.wiring.authenticators import build_authenticators, challenges
 from authz.wiring.consistency import anonymous_principals
+from authz.wiring.freshness import Freshness
 from authz.wiring.issuers import IssuerPlan, RemotePlan
+from authz.wiring.reloading import Reloading
 
 _log = logging.getLogger("authz.reload")
 NEED_A_START = (
@@ -40,36 +41,15 @@ NEED_A_START = (
 """Paths of the settings that count from the start of a process on: a reload leaves them as they were."""
 
 
-@dataclass(slots=True)
-class Freshness:
-    """How old what decides is. Files are current until a change of them is rejected."""
-
-    now: Callable[[], float] = time.monotonic
-    rejected_at: float | None = None
-    reloads: dict[str, int] = field(default_factory=lambda: {"accepted": 0, "rejected": 0})
-
-    def age(self) -> float:
-        """Seconds since the policy set was last known to be what the store holds."""
-        return 0.0 if self.rejected_at is None else self.now() - self.rejected_at
-
-    def accepted(self) -> None:
-        """A load was taken."""
-        self.rejected_at = None
-        self.reloads["accepted"] += 1
-
-    def rejected(self) -> None:
-        """A load was refused; the last good one goes on deciding."""
-        if self.rejected_at is None:
-            self.rejected_at = self.now()
-        self.reloads["rejected"] += 1
-
-
 class Runtime:
     """A service that keeps up with its files. Made by `running`."""
 
-    def __init__(self, session: aiohttp.ClientSession) -> None:
+    def __init__(self, session: aiohttp.ClientSession, *, tell_left_out: bool = False, ours: bool = False) -> None:
         self.freshness = Freshness()
+        self._files = Reloading(ours=ours)
         self._session = session
+        self._tell_left_out = tell_left_out
+        """Of the start, like `log.level` of which it comes: a reload leaves it as it was."""
         self._remote: dict[RemotePlan, RemoteKeys] = {}
         self._reloading = asyncio.Lock()
         self._assembly: Assembly | None = None
@@ -183,6 +163,11 @@ class Runtime:
         settings = CedarSettings(
             on_forbid_error=policies.on_forbid_error,
             validate_requests=policies.validate_requests,
+            validate_entities=policies.validate_entities,
+            max_candidates=shape.limits.candidates,
+            max_entities=shape.limits.entities,
+            max_ancestors=shape.limits.ancestors,
+            tell_left_out=self._tell_left_out,
             max_age=policies.max_age,
         )
         return Authorizer(
@@ -200,24 +185,32 @@ class Runtime:
             Whether the new state was taken.
         """
         async with self._reloading:
-            before = self.assembly.config
+            before, assembly = self.assembly, None
             try:
-                assembled = await asyncio.to_thread(assemble, before.file)
+                assembled = await self._files.load(before)
                 self._read = assembled.watched
                 assembly = assembled.required()
                 await self.apply(assembly)
             except Misconfigured as error:
                 problems = error.problems
-            except Exception as error:  # noqa: BLE001 - whatever it is, later changes must still be seen
+            except BaseException as error:
+                # Whatever it is, later changes must still be seen; but who ends this is obeyed.
+                if not isinstance(error, Exception) and not is_panic(error):
+                    raise
                 problems = (Problem(message=f"unexpected {type(error).__name__} while the files were read"),)
             else:
                 self.freshness.accepted()
-                _log.info("reload accepted, policy set %s", assembly.compiled.version)
+                self._files.swapped(before, assembly)
+                compiled = assembly.compiled
+                text = "reload accepted, policy set %s, %d of %d policies are new or changed"
+                _log.info(text, compiled.version, compiled.fresh, len(compiled.rows))
                 for warning in assembly.warnings:
                     _log.warning("%s", warning)
-                for name in left_as_they_were(before, assembly.config):
+                for name in left_as_they_were(before.config, assembly.config):
                     _log.warning("`%s` was changed, and counts from the next start only", name)
                 return True
+            if assembly is not None:
+                self._files.dropped(assembly)
             self.freshness.rejected()
             for problem in problems:
                 if problem.severity == "error":
@@ -239,7 +232,8 @@ class Runtime:
         return sorted({*files, *self._read[0]}), sorted({*folders, *self._read[1]})
 
     async def close(self) -> None:
-        """Stops the key sets."""
+        """Stops the key sets, and what is cleared away."""
+        await self._files.close()
         for keys in self._remote.values():
             await keys.stop()
         self._remote.clear()
@@ -274,12 +268,18 @@ def _report(problem: Problem) -> None:
 
 
 @asynccontextmanager
-async def running(assembly: Assembly, *, watching: bool = True) -> AsyncIterator[Runtime]:
-    """A runtime for an assembly: started, kept up to date while `watching`, and stopped at the end."""
+async def running(assembly: Assembly, *, watching: bool = True, ours: bool = False) -> AsyncIterator[Runtime]:
+    """A runtime for an assembly: started, kept up to date while `watching`, and stopped at the end.
+
+    Args:
+        assembly: what decides first.
+        watching: reload when files change.
+        ours: the process does nothing else, so its garbage collector may be told what is here to stay.
+    """
     async with AsyncExitStack() as stack:
         # No proxy from the environment, no cookies: keys are fetched from exactly where the configuration says.
         session = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
-        runtime = Runtime(session)
+        runtime = Runtime(session, tell_left_out=assembly.config.shape.log.level == "debug", ours=ours)
         stack.push_async_callback(runtime.close)
         await runtime.apply(assembly)
         runtime.freshness.accepted()

@@ -26,6 +26,7 @@ from authz.observe.log import configure
 from authz.wiring.assembly import Assembly, assemble
 from authz.wiring.certificates import ListenerCertificates, kept_current
 from authz.wiring.hosts import GrpcDoor, Host, admin_host, grpc_hosts, http_host
+from authz.wiring.pace import freeze, without_full_collections
 from authz.wiring.runtime import Runtime, running
 from authz.wiring.sinks import Sinks, all_sinks
 from authz.wiring.together import Together
@@ -56,7 +57,8 @@ def servable(file: Path) -> Assembly:
     Raises:
         Misconfigured: it cannot be run; every problem.
     """
-    assembly = assemble(file, certificates=True).required()
+    with without_full_collections():
+        assembly = assemble(file, certificates=True).required()
     listeners = assembly.config.shape.listeners
     if not listeners.http and not listeners.grpc:
         message = "`serve` needs a listener: give `listeners.http` or `listeners.grpc` an address"
@@ -109,8 +111,9 @@ async def serving(assembly: Assembly, together: Together | None = None) -> Async
         Misconfigured: an address or the record's output cannot be had.
     """
     config = assembly.config
+    freeze()  # a large policy set is in place: no collection beside open doors looks through it
     async with AsyncExitStack() as stack:
-        runtime = await stack.enter_async_context(running(assembly))
+        runtime = await stack.enter_async_context(running(assembly, ours=True))
         certificates = await stack.enter_async_context(kept_current(config))
         sinks = await stack.enter_async_context(
             all_sinks(config, runtime, together, certificates=certificates.expiries)

@@ -229,9 +229,11 @@ class Worker:
 
     def signal(self, number: signal.Signals) -> None:
         """Sends a signal to its process, if there is one."""
-        if self._process is not None:
+        if self._process is not None and self._process.returncode is None:
+            # Not the process's own method: it collects one that has just ended, and asyncio, which waits for it too,
+            # then warns that it does not know it (CPython 3.11).
             with suppress(ProcessLookupError):
-                self._process.send_signal(number)
+                os.kill(self._process.pid, number)
 
     def kill(self) -> None:
         """Ends its process at once."""

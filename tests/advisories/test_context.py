@@ -9,9 +9,11 @@ import cedarpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from authz.core.cedar_scope import context_names, may_match, read_scope
+from authz.core.cedar_scope import _scope, attribute_names, context_names, read_scope
 from authz.core.cedar_text import CedarTextError, scan_statements
-from authz.core.model import EntityUid
+from authz.core.model import Effect, EntityUid, Policy, TemplateLink
+from authz.pdp.index import Place, PolicyIndex
+from authz.pdp.rows import link_row, static_row
 
 NAMES = st.sampled_from(("a", "b", "context", "token", "e"))
 GAPS = st.sampled_from((" ", "\n", " // context.b\n", '//context has "b"\r', "\u00a0\u3000", ' // "\n'))
@@ -109,11 +111,15 @@ SCALARS = st.sampled_from((1, 2, "x", ["x"], {"__entity": USER}))
 CONTEXTS = st.dictionaries(NAMES, st.one_of(SCALARS, st.dictionaries(NAMES, SCALARS, max_size=2)))
 
 
-def answer(policies, principal, resource, context):
+ATTRIBUTES = {"context": {"a": 1, "b": 2}, "e": 1, "token": "x"}
+
+
+def answer(policies, principal, resource, context, attributes=frozenset(ATTRIBUTES)):
+    told = {name: value for name, value in ATTRIBUTES.items() if name in attributes}
     entities = cedarpy.Entities.from_json_str(
         json.dumps(
             [
-                {"uid": USER, "attrs": {"context": {"a": 1, "b": 2}}, "parents": [{"type": "N::G", "id": "context"}]},
+                {"uid": USER, "attrs": told, "parents": [{"type": "N::G", "id": "context"}]},
                 {"uid": ACTION, "attrs": {}, "parents": [GROUP]},
             ]
         )
@@ -148,12 +154,40 @@ def test_what_is_left_out_is_read_by_no_policy(text, context, principal, resourc
         (statement,) = scan_statements(text)
     except CedarTextError:
         return
-    types = {"principal": principal["type"], "resource": resource["type"]}
-    groups = frozenset({EntityUid(GROUP["type"], GROUP["id"])})
     whole = answer(handle, principal, resource, context)
-    if not may_match(read_scope(statement.text), EntityUid(ACTION["type"], ACTION["id"]), groups, types):
+    if not is_candidate(statement, principal, resource):
         assert whole == ("Deny", [], [])
         return
     names = context_names(statement.text)
     if names is not None:
         assert answer(handle, principal, resource, {k: v for k, v in context.items() if k in names}) == whole
+    attributes = attribute_names(statement.text)
+    if attributes is not None:
+        assert answer(handle, principal, resource, context, attributes) == whole
+
+
+def is_candidate(statement, principal, resource):
+    row = static_row(Policy(id="p", text=statement.text, effect=Effect(statement.effect)), 1)
+    if statement.is_template:
+        values = {"?principal": EntityUid(**USER), "?resource": EntityUid(**DOC)}
+        row = link_row(TemplateLink(id="l", template_id="p", values=values), row, 2)
+    found = PolicyIndex().changed(added=[row]).narrowed(place(principal), place(ACTION)).found(place(resource))
+    return bool(found.shared or found.own)
+
+
+def place(row):
+    uid = EntityUid(**row)
+    above = {USER["id"]: EntityUid("N::G", "context"), ACTION["id"]: EntityUid(**GROUP)}.get(uid.id, uid)
+    return Place(uid, frozenset((uid, above)))
+
+
+@settings(max_examples=300, deadline=None)
+@given(text=POLICIES)
+def test_the_quick_reading_of_heads_and_names_is_the_slow_one(text):
+    try:
+        (statement,) = scan_statements(text)
+    except CedarTextError:
+        return
+    assert read_scope(statement.text) == _scope(statement.text)
+    names, slowly = context_names(statement.text), context_names(statement.text + " // context . a")
+    assert slowly is None or names is None or slowly <= names | {"a"}

@@ -52,13 +52,13 @@ def test_a_name_that_no_system_knows_is_a_problem_with_its_line(app, key, text):
 
 
 async def test_a_reload_that_ends_unexpectedly_does_not_end_the_watch(app, monkeypatch):
-    def broken(_):
+    def broken(*_, **__):
         raise ZeroDivisionError
 
     async with authz.connect(app.config, sinks=()) as az:
         assert await reason(az, app) == "allowed"
         with monkeypatch.context() as patched:
-            patched.setattr("authz.wiring.runtime.assemble", broken)
+            patched.setattr("authz.wiring.reloading.assemble", broken)
             assert not await az.reload()
             app.write("deny.yaml", "jti: [another]")
             await until(lambda: rejected_twice(az))

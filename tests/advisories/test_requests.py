@@ -9,9 +9,12 @@ import pytest
 
 import authz
 from authz.core.errors import Reason, RequestRefused
-from authz.core.model import Entity, EntitySlice, EntityUid, Query
+from authz.core.model import Effect, Entity, EntitySlice, EntityUid, Policy, Query
 from authz.core.request import canonical_host, parse_query
 from authz.core.routes import header_value
+from authz.pdp.ancestry import Reach, World
+from authz.pdp.index import PolicyIndex
+from authz.pdp.rows import static_row
 from authz.pdp.slices import FEWER, LARGE, Slices
 from tests.wiring.conftest import ROUTES
 
@@ -29,14 +32,17 @@ def test_a_parameter_repeated_thousands_of_times_keeps_its_values_in_order():
 
 def test_a_principal_with_many_groups_does_not_fill_the_memory_with_handles():
     documents = [EntityUid("Doc", str(number)) for number in range(64)]
-    slices = Slices({uid: Entity(uid=uid) for uid in documents}, None, handles=2 * FEWER)
+    world = World({uid: Entity(uid=uid) for uid in documents}, None, Reach())
+    text = "permit(principal, action, resource) when { resource has owner };"
+    policy = static_row(Policy(id="p", text=text, effect=Effect.PERMIT), 1)
+    slices = Slices(world, PolicyIndex().changed(added=[policy]), handles=2 * FEWER)
     groups = [EntityUid("Group", str(number)) for number in range(LARGE)]
     user = EntityUid("User", "u")
     given = EntitySlice(entities=(Entity(uid=user, parents=frozenset(groups)), *(Entity(uid=uid) for uid in groups)))
 
     def handle(document):
         action = EntityUid("Action", "read")
-        return slices.handle(Query(principal=user, action=action, resource=document, entities=(given,)))
+        return slices.prepared(Query(principal=user, action=action, resource=document, entities=(given,))).entities
 
     first = handle(documents[0])
     assert isinstance(first, cedarpy.Entities)

@@ -8,7 +8,17 @@ from dataclasses import dataclass
 import pytest
 
 from authz.core.errors import DecisionUnavailable, PoliciesUnavailable, Unavailable
-from authz.core.model import Credential, Effect, EntityUid, Policy, PolicySnapshot, Query, Verdict
+from authz.core.model import (
+    Credential,
+    Effect,
+    Entity,
+    EntitySlice,
+    EntityUid,
+    Policy,
+    PolicySnapshot,
+    Query,
+    Verdict,
+)
 from authz.core.ports import DecisionPoint
 from authz.pdp.cedar import CedarDecisionPoint, CedarSettings
 from authz.pdp.compiled import compile_snapshot
@@ -92,6 +102,24 @@ async def test_many_are_answered_in_order(case):
     decisions = await case.point.decide_many([ask(), ask(BOB), ask()])
     assert [decision.verdict for decision in decisions] == [Verdict.ALLOW, Verdict.DENY, Verdict.ALLOW]
     assert await case.point.decide_many([]) == ()
+
+
+async def test_many_are_decided_as_each_is_alone(case):
+    other, write = EntityUid("Doc", "2"), EntityUid("Action", "write")
+    described = EntitySlice(entities=(Entity(uid=DOC, attributes={"rank": 1}),))
+    queries = [
+        ask(),
+        ask(BOB),
+        ask(resource=other),
+        ask(action=write),
+        ask(entities=(described,)),
+        ask(context={"rank": 1}),
+        ask(context={"rank": True}),
+        ask(BOB, action=write, resource=other),
+        ask(),
+    ]
+    together = await case.point.decide_many(queries)
+    assert list(together) == [await case.point.decide(query) for query in queries]
 
 
 async def test_one_that_cannot_be_decided_fails_them_all(case):

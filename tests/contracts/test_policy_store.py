@@ -59,7 +59,7 @@ async def test_loading_twice_gives_the_same_version(case):
 
 async def test_what_it_gives_can_be_compiled(case):
     compiled = compile_snapshot(await case.store.load())
-    assert set(compiled.ids.values()) == {"one"}
+    assert set(compiled.rows) == {"one"}
 
 
 async def test_content_that_cannot_be_a_policy_set_is_told_with_every_problem(case):

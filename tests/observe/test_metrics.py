@@ -11,7 +11,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from authz.core.errors import Reason
-from authz.core.model import Effect, PolicyError
+from authz.core.model import Effect, Failed, PolicyError, Stage
 from authz.observe.metrics import (
     BUCKETS,
     MAX_DOORS,
@@ -69,14 +69,25 @@ def test_a_check_that_was_let_through_is_counted_a_second_time_by_route():
     assert told["authz_fail_open_total", ("",)] == 1
 
 
-def test_policies_that_could_not_be_evaluated_are_counted_by_id():
+def test_policies_that_could_not_be_evaluated_are_counted_by_id_and_effect():
     metrics = Metrics()
-    errors = tuple(PolicyError(policy_id=id, effect=Effect.FORBID, message="") for id in ("p-1", "p-2"))
+    effects = {"p-1": Effect.FORBID, "p-2": Effect.PERMIT}
+    errors = tuple(PolicyError(policy_id=id, effect=effect, message="") for id, effect in effects.items())
     for each in (record(decision=decision(errors=errors)), record(decision=decision(errors=errors[:1]))):
         metrics.observe(each)
     told = samples(metrics)
-    assert told["authz_policy_errors_total", ("p-1",)] == 2
-    assert told["authz_policy_errors_total", ("p-2",)] == 1
+    assert told["authz_policy_errors_total", ("forbid", "p-1")] == 2
+    assert told["authz_policy_errors_total", ("permit", "p-2")] == 1
+
+
+@pytest.mark.parametrize(
+    "reason",
+    ["too_many_candidates", "too_many_entities", "too_many_ancestors", "entities_mismatch", "forbid_error"],
+)
+def test_a_failure_of_the_decision_point_is_counted_by_its_reason(reason: str):
+    metrics = Metrics(routes=ROUTES)
+    metrics.observe(failed(outcome=Failed(stage=Stage.DECIDE, reason=Reason(reason))))
+    assert decisions(metrics) == {("envoy_http", "failed", reason, "read-document"): 1}
 
 
 # --- time
@@ -149,7 +160,7 @@ def test_policies_are_told_apart_up_to_a_number():
         labels: value for (name, labels), value in samples(metrics).items() if name == "authz_policy_errors_total"
     }
     assert len(counts) == MAX_POLICIES + 1
-    assert counts["",] == 20
+    assert counts["permit", ""] == 20
     assert sum(counts.values()) == 2 * (MAX_POLICIES + 10)
 
 

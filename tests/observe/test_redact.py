@@ -114,6 +114,24 @@ def test_policies_that_could_not_be_evaluated_are_told_by_id_only():
     assert SECRET not in text
 
 
+def test_of_the_policies_that_could_not_be_evaluated_the_forbids_are_told_apart():
+    errors = tuple(
+        PolicyError(policy_id=id, effect=effect, message="")
+        for id, effect in {"p-1": Effect.PERMIT, "p-2": Effect.FORBID}.items()
+    )
+    line = told(record(decision=decision(errors=errors)))
+    assert (line["policy_errors"], line["forbid_errors"]) == (["p-1", "p-2"], ["p-2"])
+    assert "forbid_errors" not in told(record(decision=decision(errors=errors[:1])))
+
+
+def test_what_the_policies_were_not_told_is_named_where_the_decision_says_it_and_only_there():
+    assert not {"left_out", "left_out_omitted"} & told(record()).keys()
+    said = replace(decision(), left_out=("Documents::User.iat", "context.token.jti"))
+    line = told(record(decision=said))
+    assert line["left_out"] == ["Documents::User.iat", "context.token.jti"]
+    assert line == {**told(record()), "left_out": line["left_out"]}
+
+
 deep = st.recursive(
     st.just(SECRET),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.just(SECRET) | st.text(max_size=3), inner),
@@ -306,6 +324,18 @@ def test_lists_of_policies_are_bounded_and_say_so():
     line = told(record(decision=decision(policies=ids, errors=errors)))
     assert (len(line["policies"]), line["policies_omitted"]) == (MAX_ITEMS, 5)
     assert (len(line["policy_errors"]), line["policy_errors_omitted"]) == (MAX_ITEMS, 5)
+    forbids = tuple(replace(error, effect=Effect.FORBID) for error in errors)
+    line = told(record(decision=replace(decision(errors=forbids), left_out=(*ids, "n" * 300))))
+    assert (len(line["forbid_errors"]), line["forbid_errors_omitted"]) == (MAX_ITEMS, 5)
+    assert (len(line["left_out"]), line["left_out_omitted"]) == (MAX_ITEMS, 6)
+
+
+@given(st.lists(hostile, max_size=3))
+def test_a_name_that_was_left_out_is_made_safe_like_any_other(names: list[str]):
+    line = written(record(decision=replace(decision(), left_out=tuple(names))))
+    assert len(line.splitlines()) == 1
+    assert not set(line) & set("\x00\x1b\x85\x9b\u2028\u2029\u202e")
+    assert len(line) < 12 * (10 * MAX_TEXT + 1024)
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ from authz.core.model import (
 from authz.pdp.cedar import CedarDecisionPoint, CedarSettings
 from authz.pdp.compiled import compile_snapshot
 from authz.pdp.engine import Answer, Diagnostics
+from tests.pdp.full_set import FullSet
 
 SCHEMA = """
 namespace N {
@@ -217,20 +218,57 @@ async def test_an_erring_forbid_is_skipped_and_told_or_fails_by_setting():
     assert caught.value.reason is Reason.FORBID_ERROR
 
 
-def test_an_engine_that_gives_up_is_a_failure_not_a_skipped_forbid():
+def answering(answer: Answer) -> CedarDecisionPoint:
+    """A decision point whose engine gives this answer."""
     decider = point("permit(principal, action, resource);")
+    decider._ask = lambda *_: answer
+    return decider
+
+
+async def test_an_engine_that_gives_up_is_a_failure_not_a_skipped_forbid():
     errors = ["error while evaluating policy `policy0`: recursion limit reached"]
     answer = Answer(decision="Allow", diagnostics=Diagnostics(reason=["policy0"], errors=errors))
     with pytest.raises(DecisionUnavailable, match="nested too deeply"):
-        decider._decision(answer, 0.0)
+        await answering(answer).decide(query())
+
+
+async def test_an_id_that_reads_as_if_the_engine_gave_up_is_an_id():
+    text = """permit(principal, action, resource);
+              permit(principal, action, resource) when { resource.rank > 1 };"""
+    decider = CedarDecisionPoint(compile_snapshot(snapshot(text, schema=None, entities=[])))
+    for id in ("recursion limit reached", "error while evaluating policy `policy0`: recursion limit reached"):
+        decision = await decider.decide(query(resource=EntityUid("N::Doc", id)))
+        assert decision.verdict is Verdict.ALLOW
+        assert len(decision.errors) == 1
+
+
+async def test_a_panic_of_the_engine_is_a_failure():
+    panic = type("PanicException", (BaseException,), {"__module__": "pyo3_runtime"})
+    decider = point("permit(principal, action, resource);")
+
+    def panics(*_: object) -> Answer:
+        raise panic("index out of bounds: canary")
+
+    decider._ask = panics
+    with pytest.raises(DecisionUnavailable) as caught:
+        await decider.decide(query())
+    assert "canary" not in caught.value.detail
+    assert caught.value.by_query
 
 
 @pytest.mark.parametrize("decision", ["Allow", "NoDecision", "allow", "", "Permit"])
-def test_an_answer_that_is_not_plainly_one_is_a_failure(decision):
-    decider = point("permit(principal, action, resource);")
+async def test_an_answer_that_is_not_plainly_one_is_a_failure(decision):
     with pytest.raises(DecisionUnavailable, match="no decision"):
-        decider._decision(Answer(decision=decision, diagnostics=Diagnostics()), 0.0)
-    assert decider._decision(Answer(decision="Deny", diagnostics=Diagnostics()), 0.0).verdict is Verdict.DENY
+        await answering(Answer(decision=decision, diagnostics=Diagnostics())).decide(query())
+    denied = await answering(Answer(decision="Deny", diagnostics=Diagnostics())).decide(query())
+    assert denied.verdict is Verdict.DENY
+
+
+@pytest.mark.parametrize("decision", ["Allow", "Deny"])
+async def test_an_answer_that_names_policies_that_were_not_asked_is_a_failure(decision):
+    answer = Answer(decision=decision, diagnostics=Diagnostics(reason=["policy0", "policy1"]))
+    with pytest.raises(DecisionUnavailable, match="no decision"):
+        await answering(answer).decide(query())
 
 
 async def test_no_decision_is_a_failure_and_repeats_nothing():
@@ -363,6 +401,7 @@ async def test_a_slice_decides_as_the_whole_store(principal, parents, nested, ow
 
 def _whole(compiled, stored, principal, token_groups):
     """cedarpy over everything, the token's groups added to the principal."""
+    whole = FullSet.of(compiled.snapshot)
     rows = {(row["uid"]["type"], row["uid"]["id"]): json.loads(json.dumps(row)) for row in stored}
     empty = {"uid": {"type": principal.type, "id": principal.id}, "attrs": {}, "parents": []}
     row = rows.setdefault(tuple(principal), empty)
@@ -379,13 +418,13 @@ def _whole(compiled, stored, principal, token_groups):
             "resource": {"type": "N::Doc", "id": "1"},
             "context": {},
         },
-        compiled.handle,
+        whole.handle,
         list(rows.values()),
     )
     assert result.diagnostics.errors == []
     return Decision(
         verdict=Verdict.ALLOW if result.allowed else Verdict.DENY,
-        policies=tuple(sorted(compiled.ids[name] for name in result.diagnostics.reasons)),
+        policies=tuple(sorted(whole.ids[name] for name in result.diagnostics.reasons)),
         version="v1",
     )
 

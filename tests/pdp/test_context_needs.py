@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from unittest import mock
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from authz.core.cedar_schema import load_schema
 from authz.core.cedar_text import scan_statements
+from authz.core.errors import DecisionUnavailable
 from authz.core.model import Effect, EntityUid, Extension, Policy, PolicySnapshot, Query
 from authz.pdp.cedar import CedarDecisionPoint
 from authz.pdp.compiled import compile_snapshot
+from authz.pdp.engine import Answer, Diagnostics
 
 SCHEMA = """
 namespace N {
@@ -97,8 +101,10 @@ def test_the_answer_is_that_of_the_whole_context(rows, context, action, resource
         context=context,
     )
     decider, whole = point(rows), point(rows)
-    whole._needs = None
-    ours, theirs = asyncio.run(decider.decide(query)), asyncio.run(whole.decide(query))
+    request = whole._request
+    with mock.patch.object(whole, "_request", lambda q, candidates: request(q, replace(candidates, names=None))):
+        theirs = asyncio.run(whole.decide(query))
+    ours = asyncio.run(decider.decide(query))
     assert (ours.verdict, ours.policies) == (theirs.verdict, theirs.policies)
     assert {error.policy_id for error in ours.errors} == {error.policy_id for error in theirs.errors}
 
@@ -110,7 +116,10 @@ def told(decider: CedarDecisionPoint, action: str, resource: str, **context) -> 
         resource=EntityUid(resource, "1"),
         context=context,
     )
-    return decider._context(query)
+    with mock.patch.object(decider, "_ask", return_value=Answer("Deny", Diagnostics())) as ask:
+        asyncio.run(decider.decide(query))
+    (request, *_), _ = ask.call_args
+    return str(request["context"])
 
 
 def test_only_what_a_policy_may_read_is_told():
@@ -125,9 +134,12 @@ def test_only_what_a_policy_may_read_is_told():
     assert told(decider, "write", "N::Doc", a=2, b="x") == '{"b":"x"}'
 
 
-def test_an_action_that_the_schema_does_not_have_is_told_everything():
+def test_where_no_policy_can_match_nothing_is_told_and_nonsense_is_refused_nevertheless():
     decider = point([("permit", "principal", 'action == N::Action::"read"', "resource", "when", "context.a > 1")])
-    assert told(decider, "other", "N::Doc", a=2, b="x") == '{"a":2,"b":"x"}'
+    assert told(decider, "other", "N::Doc", a=2, b="x") == "{}"
+    for nonsense in (2**63, "\ud800", Extension("ip", "x"), {"__entity": 1}, (1, -(2**63) - 1), None, 1.5):
+        with pytest.raises(DecisionUnavailable):
+            told(decider, "other", "N::Doc", c=nonsense)
 
 
 def test_a_policy_that_reads_the_context_as_a_whole_is_told_everything():

@@ -6,8 +6,10 @@ import json
 
 import pytest
 
+from authz.core.cedar_text import each_statement
 from authz.core.errors import Misconfigured, PoliciesUnavailable
 from authz.core.model import Effect, EntityUid
+from authz.stores import file_content
 from authz.stores.file import FileStore
 
 PERMIT = "permit(principal, action, resource);\n"
@@ -76,15 +78,44 @@ def test_a_kubernetes_volume_is_read_once(tmp_path):
         ("a.cedar", b"permit(\xff);", "/a.cedar: `a.cedar` is not UTF-8 at byte 7"),
         ("links.json", b"[", "/links.json:1: links: not valid JSON"),
         ("links.json", b"{}", "/links.json: links: expected a list"),
-        ("links.json", b'[{"id": "x"}]', "/links.json: links: link 1: expected `id`, `template`"),
+        ("links.json", b'[{"id": "x"}]', "/links.json:1: links: link 1: expected `id`, `template`"),
         ("links.json", b'[{"id": "x", "template": "t", "principal": "bob"}]', "is no entity identifier"),
         ("links.json", b'[{"id": "x", "template": "t", "extra": "y"}]', "unknown keys"),
+        (
+            "links.json",
+            b'[\n{"id": "x", "template": "t", "principal": "U::\\"\\ud800\\""}]',
+            "/links.json:2: links: link 1: expected `id`, `template` and one or both of `principal`, `resource` "
+            "(a text holds half of a surrogate pair, which is no character)",
+        ),
         ("links.json", b"[" * 100_000, "links: not valid JSON"),
     ],
 )
 def test_bad_files_are_told_with_their_line(tmp_path, name, content, expected):
     (tmp_path / name).write_bytes(content)
     assert any(expected in text for text in problems(tmp_path)), problems(tmp_path)
+
+
+def test_only_what_changed_is_cut_into_statements_again(tmp_path, monkeypatch):
+    cut: list[str] = []
+
+    def spy(text):
+        cut.append(text)
+        return each_statement(text)
+
+    monkeypatch.setattr(file_content, "each_statement", spy)
+    texts = {f"{number}.cedar": f"// {number}\n{PERMIT}" for number in range(5)}
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    here = store(tmp_path)
+    here.read()
+    assert cut == list(texts.values())
+    cut.clear()
+    (tmp_path / "0.cedar").write_text(texts["0.cedar"])  # touched only
+    assert here.read().version
+    assert cut == []
+    (tmp_path / "3.cedar").write_text(f"// other\n{PERMIT}")
+    here.read()
+    assert cut == [f"// other\n{PERMIT}"]
 
 
 def test_two_schemas_are_one_too_many(tmp_path):

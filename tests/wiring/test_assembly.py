@@ -32,6 +32,9 @@ def test_a_sound_application_has_nothing_to_say(app):
         ("routes.yaml", "  headers", '  anonymous: A::Group::"x"\n  headers', "takes no principal of type `A::Group`"),
         ("routes.yaml", "  headers", "  issuers: [https://other]\n  headers", "is none of the configured issuers"),
         ("routes.yaml", 'id: "{path.id}"', 'id: "{path.id}", parents: [{type: A::User, id: x}]', "does not let `A::Doc` be in `A::User`"),
+        ("routes.yaml", 'id: "{path.id}"', 'id: "{path.id}", parents: [{type: A::Nope, id: x}]', "the schema has no entity type `A::Nope`"),
+        ("policies/schema.cedarschema", 'action "read" appliesTo {', 'action "write" appliesTo {', 'the schema has no action `A::Action::"read"`'),
+        ("policies/schema.cedarschema", 'action "read" appliesTo', 'action "read", "write"; action "other" appliesTo', "it takes none"),
         ("policies/schema.cedarschema", "{ ip?:", "{ must: Long, ip?:", "the schema requires `context.must`"),
         ("policies/all.cedar", "A::Group", "A::Nope", "policies/all.cedar:1: policy `staff`: unrecognized entity type"),
         ("policies/all.cedar", ";", "", "policies/all.cedar:1: "),
@@ -51,6 +54,32 @@ def test_misfits_are_told_with_file_and_line(app, name, old, new, expected):
     assembly, lines = told(app)
     assert any(expected in line for line in lines), lines
     assert (assembly is not None) == all("warning: " in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("resource", "unlisted"),
+    [
+        ('{type: A::Colour, id: "red"}', ""),
+        ('{type: A::Colour, id: "{path.id}"}', ""),  # the request's to say
+        ('{type: A::Colour, id: "blue"}', 'A::Colour::"blue"'),
+        ('{type: A::Doc, id: "{path.id}", parents: [{type: A::Colour, id: red}]}', ""),
+        ('{type: A::Doc, id: "{path.id}", parents: [{type: A::Colour, id: "x{path.id}"}]}', ""),
+        ('{type: A::Doc, id: "{path.id}", parents: [{type: A::Colour, id: blue}]}', 'A::Colour::"blue"'),
+        ('{type: A::Doc, id: "{path.id}"}\n  anonymous: A::Anyone::"nobody"', ""),
+        ('{type: A::Doc, id: "{path.id}"}\n  anonymous: A::Anyone::"somebody"', 'A::Anyone::"somebody"'),
+    ],
+)
+def test_entities_that_the_schema_does_not_list_are_told(app, resource, unlisted):
+    listed = 'entity Colour enum ["red", "green"]; entity Anyone enum ["nobody"]; entity Doc in [Colour] ='
+    app.edit("policies/schema.cedarschema", "entity Doc =", listed)
+    app.edit("policies/schema.cedarschema", "User, resource: Doc", "[User, Anyone], resource: [Doc, Colour]")
+    app.edit("routes.yaml", '{type: A::Doc, id: "{path.id}"}', resource)
+    app.edit("authz.yaml", "    groups", "    principal: {type: A::User}\n    groups")
+    assembly, lines = told(app)
+    text = f"routes.yaml:1: route `read`: the schema does not list `{unlisted}` among the entities of `"
+    assert [line.partition("`A::")[0] for line in lines] == ([text.partition("`A::")[0]] if unlisted else [])
+    assert all(text in line for line in lines)
+    assert (assembly is None) == bool(unlisted)
 
 
 def test_problems_of_all_files_are_told_together(app):
@@ -78,6 +107,13 @@ def test_no_schema_no_routes_no_policies_are_warned_of(app):
     assert assembly is not None
     assert len(lines) == 3
     assert all(line.startswith("warning: there ") for line in lines)
+
+
+def test_links_are_policies(app):
+    app.write("policies/all.cedar", '@id("t") permit(principal in ?principal, action, resource);')
+    assert told(app)[1] == ["warning: there are no policies: every request is denied"]
+    app.write("policies/links.json", '[{"id": "l", "template": "t", "principal": "A::Group::\\"staff\\""}]')
+    assert told(app)[1] == []
 
 
 def test_cognito_pools_are_known_by_their_issuer(app):

@@ -1,0 +1,266 @@
+"""What all queries of one principal and action have in common, whatever their resources.
+
+Their entities are the same but for what each query says of its own resource. Where nothing else can come to that
+resource, all that a query's policies see beside it is the same for each query of the family.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import cedarpy
+
+from authz.core.cedar_reads import Operand, Variable
+from authz.core.model import Entity, EntitySlice, EntityUid, Extension, Query, Value
+from authz.pdp.alike import Looks, Sight, is_name, is_plain, same
+from authz.pdp.ancestry import Reached, World
+from authz.pdp.cedar_json import references
+from authz.pdp.index import Found, Place
+from authz.pdp.slices import Slices
+
+CONTEXTS = 8
+"""Contexts of one family that are compared with each further one."""
+_SIMPLE = frozenset({str, int, bool, Extension})
+_NO_VALUES: Mapping[str, Value] = {}
+_NO_ENTITIES: Mapping[EntityUid, Entity] = {}
+
+
+@dataclass(slots=True, eq=False)  # not frozen: one is made for each query, and that takes three times as long
+class Told:
+    """What one query says of its resource. Not changed once it is made."""
+
+    entity: Entity | None
+    own: bool
+    """The query says it, not what all queries of the family share."""
+    found: Found
+    above: frozenset[EntityUid]
+    """The resource and all that it is in."""
+    alone: Sequence[EntityUid] = ()
+    """Entities that are its values, and from which nothing further can be come to."""
+    reached: Sequence[Checked] = ()
+    """What can be come to from its other values."""
+
+    @property
+    def attributes(self) -> Mapping[str, Value]:
+        """Of the resource."""
+        return self.entity.attributes if self.entity is not None else _NO_VALUES
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Checked:
+    """What an expression can come to from some entities; nothing of it is for the engine to refuse."""
+
+    touched: frozenset[EntityUid]
+    """Those entities, and all that one of them is in."""
+    count: int
+    """How many entities there is something to be told of."""
+    pairs: int
+    """How many others these are in, each counted for each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much one query may touch, as `World` counts it."""
+
+    entities: int
+    ancestors: int
+
+
+class Family:
+    """Lives as long as one list of queries."""
+
+    def __init__(
+        self, slices: Slices, world: World, common: tuple[EntitySlice, ...], query: Query, limits: Limits
+    ) -> None:
+        self.base = slices.base(common, query.principal, query.action)
+        self._slices = slices
+        self._world = world
+        self._limits = limits
+        self._principal = query.principal
+        self._contexts: list[Mapping[str, Value]] = []
+        self._known: dict[int, Mapping[str, Value]] = {}
+        self._names: set[str] = set()
+        self.reads: frozenset[str] | None = None
+        """Attributes of entities that policies may read, those of all queries; None: any. Set before `reached` is
+        asked."""
+        self._reached: dict[EntityUid, Reached] = {}
+        self._alone: set[EntityUid] = set()
+        self._checked: dict[EntityUid, Checked | None] = {}
+        self._risen: dict[frozenset[EntityUid], frozenset[EntityUid]] = {}
+        self._above: dict[EntityUid, frozenset[EntityUid]] = {}
+
+    def told(self, query: Query, own: Sequence[EntitySlice]) -> Told | None:
+        """What a query says of its resource; None: more than that, or what `decide` must judge.
+
+        Args:
+            query: one of the family.
+            own: slices of the query that speak of its resource only.
+
+        Raises:
+            Unavailable: as `decide` does.
+        """
+        resource, world = query.resource, self._world
+        more = world.local(own) if own else _NO_ENTITIES
+        if more and self._comes_to(resource):
+            return None
+        entity = world.entity(resource, more or self.base.local)
+        if entity is None:
+            itself = frozenset((resource,))
+            return Told(None, False, self._slices.found(self.base, Place(resource, itself)), itself)
+        alone: list[EntityUid] = []
+        reached = self._reached_by(entity, alone)
+        if reached is None:
+            return None
+        if more and (resource in alone or any(resource in checked.touched for checked in reached)):
+            return None
+        above = self._rise(entity, more)
+        if above is None:
+            return None
+        found = self._slices.found(self.base, Place(resource, above))
+        return Told(entity, bool(more), found, above, alone, reached)
+
+    def fits(self, told: Told, roots: Checked) -> bool:
+        """Is what a query reaches, with what it reaches from the roots, surely within the limits?"""
+        entities, pairs = 1 + roots.count + len(self.base.entities), len(told.above) - 1 + roots.pairs
+        for checked in told.reached:
+            entities += checked.count
+            pairs += checked.pairs
+        return entities <= self._limits.entities and pairs <= self._limits.ancestors
+
+    def context(self, context: Mapping[str, Value]) -> Mapping[str, Value]:
+        """An equal context that came before, or this one. The caller keeps it alive."""
+        known = self._known.get(id(context))
+        if known is None:
+            known = next((earlier for earlier in self._contexts if same(earlier, context)), context)
+            if known is context and len(self._contexts) < CONTEXTS:
+                self._contexts.append(context)
+            self._known[id(context)] = known
+        return known
+
+    def sight(self, looks: Looks, context: Mapping[str, Value]) -> Sight:
+        """What policies that read this see of a resource."""
+        principal = self.base.entities.get(self._principal)
+        attributes = {
+            "principal": principal.attributes if principal is not None else _NO_VALUES,
+            # The engine is told of the token what the schema declares, which is not what is here.
+            "context": {name: value for name, value in context.items() if name != "token"},
+        }
+
+        def known(operand: Operand) -> Value | None:
+            if not isinstance(operand, Variable):
+                return operand
+            return self._principal if operand.attribute is None else attributes[operand.name].get(operand.attribute)
+
+        return Sight(looks, known, self.above)
+
+    def above(self, uid: EntityUid) -> frozenset[EntityUid]:
+        """The entity and all that it is in, as far as no query says otherwise. Raises as `World.ancestors` does."""
+        found = self._above.get(uid)
+        if found is None:
+            found = self._above[uid] = self._world.ancestors(uid, self.base.local)
+        return found
+
+    def named_by(self, entity: Entity) -> Iterator[EntityUid]:
+        """Entities that are its values, or in them."""
+        for values in (entity.attributes, entity.tags) if entity.tags else (entity.attributes,):
+            for value in values.values():
+                if type(value) is EntityUid:
+                    yield value
+                elif type(value) not in _SIMPLE:
+                    yield from references(value)
+
+    def reached(self, root: EntityUid) -> Reached | None:
+        """What an expression that reads `reads` can come to from an entity; None: nothing beside the base."""
+        if root in self._alone:
+            return None
+        found = self._reached.get(root)
+        if found is None:
+            world, base = self._world, self.base
+            found = world.reached(base.local, (root,), but=base.entities, reads=self.reads)
+            self._reached[root] = found
+        return found
+
+    def handle(
+        self,
+        entities: Mapping[EntityUid, Entity],
+        above: Mapping[EntityUid, frozenset[EntityUid]],
+        named: frozenset[EntityUid],
+    ) -> cedarpy.Entities:
+        """The base with some entities more. Raises as `Slices.handle` does."""
+        return self._slices.handle(self.base, entities, above, named)
+
+    def checked(self, roots: Iterable[EntityUid]) -> Checked | None:
+        """What an expression can come to from the roots; None: the engine may refuse something of it."""
+        reached = self._world.reached(self.base.local, roots, but=self.base.entities)
+        touched, pairs = set(reached.named), 0
+        for uid, entity in reached.entities.items():
+            if uid in self.base.local and not self._is_plain(entity):
+                return None
+            above = self.above(uid)
+            touched |= above
+            pairs += len(above) - 1
+        return Checked(frozenset(touched), len(reached.entities), pairs)
+
+    def _comes_to(self, resource: EntityUid) -> bool:
+        """Does anything that all queries share speak of the entity?"""
+        base = self.base
+        return resource in base.local or resource in base.named or resource in base.told or resource in base.untold
+
+    def _reached_by(self, entity: Entity, alone: list[EntityUid]) -> list[Checked] | None:
+        """What can be come to from an entity's values; None: one that is not surely one for the engine."""
+        found: list[Checked] = []
+        for values in (entity.attributes, entity.tags) if entity.tags else (entity.attributes,):
+            for name, value in values.items():
+                if not (name in self._names or self._is_name(name)):
+                    return None
+                if type(value) is EntityUid:
+                    if value in self._alone or self._is_alone(value):
+                        alone.append(value)
+                        continue
+                    checked = self._checked_one(value)
+                elif not is_plain(value):
+                    return None
+                elif type(value) in _SIMPLE or not (roots := tuple(references(value))):
+                    continue
+                else:
+                    checked = self.checked(roots)
+                if checked is None:
+                    return None
+                found.append(checked)
+        return found
+
+    def _is_alone(self, value: EntityUid) -> bool:
+        known = value in self.base.entities
+        if known or (self._world.entity(value, self.base.local) is None and is_plain(value)):
+            self._alone.add(value)
+            return True
+        return False
+
+    def _checked_one(self, value: EntityUid) -> Checked | None:
+        if value not in self._checked:
+            self._checked[value] = self.checked((value,)) if is_plain(value) else None
+        return self._checked[value]
+
+    def _is_name(self, name: str) -> bool:
+        if is_name(name):
+            self._names.add(name)
+            return True
+        return False
+
+    def _is_plain(self, entity: Entity) -> bool:
+        values = (*entity.attributes.items(), *entity.tags.items())
+        return all(is_name(name) and is_plain(value) for name, value in values)
+
+    def _rise(self, entity: Entity, more: Mapping[EntityUid, Entity]) -> frozenset[EntityUid] | None:
+        """The resource and all that it is in; None: a cycle."""
+        resource, parents = entity.uid, entity.parents
+        if not parents:
+            return frozenset((resource,))
+        rest = self._risen.get(parents)
+        if rest is None:
+            rest = self._world.ancestors(resource, {**self.base.local, **more}) - {resource}
+            self._risen[parents] = rest
+        elif resource in rest:
+            return None
+        return rest | {resource}
