@@ -53,6 +53,10 @@ FORCE:
 test-%: .venv/product .tools/ready FORCE ## the tests of one folder of tests/, e.g. test-core
 	$(PYTEST) tests/$* $(ARGS)
 
+.PHONY: equality
+equality: .venv/product ## the decision point against the full set, 200,000 worlds or two hours: a nightly job
+	$(BIN)/python -m tests.pdp.equality $(ARGS)
+
 .PHONY: check
 check: lint types imports ## lint, types and imports
 
@@ -78,6 +82,9 @@ format: .venv/product ## mends what ruff can mend
 bench: .venv/product .tools/ready ## the benchmarks; writes bench/results.json
 	$(BIN)/python -m bench $(ARGS)
 
+.PHONY: peers
+peers: .peers/ready ## what `make bench` measures beside ours: cedarling-python, Cerbos; needs npm
+
 # --- what is generated and committed ----------------------------------------------------------------------
 
 .PHONY: schema
@@ -100,11 +107,12 @@ lock: .uv/ready ## requirements/*.txt from *.in and pyproject.toml; ARGS=--upgra
 	$(COMPILE) pyproject.toml --extra grpc --extra fast requirements/dev.in -o requirements/dev.txt
 	$(COMPILE) requirements/build.in -c requirements/dev.txt -o requirements/build.txt
 	$(COMPILE) requirements/tools.in -o requirements/tools.txt
+	$(COMPILE) requirements/peers.in -o requirements/peers.txt
 	$(COMPILE) pyproject.toml --extra demo --extra grpc -c requirements/dev.txt -c requirements/tools.txt -o requirements/demo.txt
 
 .PHONY: clean
 clean: ## removes environments, caches and packages
-	rm -rf .venv .demo .tools .uv .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf .venv .demo .tools .peers .uv .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- environments -----------------------------------------------------------------------------------------
@@ -137,6 +145,17 @@ endef
 	@.tools/bin/python $(PIP) $(INSTALL) --only-binary :all: -r $<
 	@touch $@
 
+# The lock holds hashes and no registry's host: npm asks the one that it is set to. `npm ci` would want a line in it for
+# each system that Cerbos is built for, also where a registry has not all of them.
+.peers/ready: requirements/peers/package-lock.json requirements/peers.txt
+	@$(check-npm)
+	$(environment)
+	@.peers/bin/python $(PIP) $(INSTALL) --only-binary :all: -r $(lastword $^)
+	@mkdir .peers/npm && cp requirements/peers/*.json .peers/npm/
+	@npm install --prefix .peers/npm --no-save --ignore-scripts --no-audit --no-fund --loglevel=error
+	@chmod +x .peers/npm/node_modules/@cerbos/cerbos-*/cerbos-*
+	@touch $@
+
 .uv/ready: requirements/lock.txt
 	$(environment)
 	@.uv/bin/python $(PIP) $(INSTALL) --only-binary :all: -r $<
@@ -151,4 +170,9 @@ $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || {
 	echo "authz needs Python 3.11 or newer, but \`$(PYTHON)\` is $$($(PYTHON) --version 2>&1 || true); say which, e.g. make PYTHON=python3.12" >&2; exit 1; }; \
 $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	echo "\`$(PYTHON)\` has no venv; on Debian: apt install python3-venv" >&2; exit 1; }
+endef
+
+define check-npm
+npm --version >/dev/null 2>&1 || { \
+	echo "Cerbos comes as an npm package, and npm is not here; on Debian: apt install npm" >&2; exit 1; }
 endef

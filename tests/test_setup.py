@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 TARGETS = (
-    "help demo demo-check test test-core check lint types imports format bench wheel lock clean".split()  # noqa: SIM905
+    "help demo demo-check test test-core equality check lint types imports format bench wheel lock clean".split()  # noqa: SIM905
 )
 
 
@@ -41,7 +41,7 @@ def run(*command: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[s
 
 
 def test_there_is_a_lock_for_each_environment() -> None:
-    assert {lock.stem for lock in LOCKS} == {"build", "demo", "dev", "lock", "tools"}
+    assert {lock.stem for lock in LOCKS} == {"build", "demo", "dev", "lock", "peers", "tools"}
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.stem)
