@@ -57,7 +57,21 @@ class Sight:
 
     def of(self, attributes: Mapping[str, Value]) -> Hashable:
         """Equal for resources that look alike."""
-        return tuple([None if member.name not in attributes else member.of(attributes) for member in self._members])
+        found: list[Hashable] = []
+        for member in self._members:
+            value = attributes.get(member.name)
+            if value is None:
+                found.append(None)
+                continue
+            kind = type(value)
+            if kind is int and member.bounds is not None:
+                # Even: between two bounds; odd: on one.
+                found.append(bisect_left(member.bounds, value) + bisect_right(member.bounds, value))  # type: ignore[type-var]
+            elif kind in SCALARS:
+                found.append(member.seen.get((kind, value)) or member.see(value))
+            else:
+                found.append(member.see(value))
+        return tuple(found)
 
 
 @lru_cache(maxsize=1024)  # the policies of a list's action, again with each list
@@ -79,42 +93,34 @@ def looks(forms: tuple[str, ...]) -> Looks | None:
 class _Member:
     """One attribute, and what is seen of it. Remembers, for a list's resources have few values of most attributes."""
 
-    __slots__ = ("_above", "_bounds", "_relations", "_seen", "_tests", "name")
+    __slots__ = ("_above", "_relations", "_tests", "bounds", "name", "seen")
 
     def __init__(self, name: str, relations: Sequence[tuple[str, Value | None]] | None, above: Above) -> None:
         self.name = name
+        self.bounds = _bounds(relations) if relations else None
+        """What a whole number is compared with, if nothing else is asked of it."""
+        self.seen: dict[Hashable, Hashable] = {}
+        """By type and value."""
         self._relations = relations
         self._above = above
-        self._bounds = _bounds(relations) if relations else None
         self._tests: Sequence[Test] | None = None
-        self._seen: dict[Hashable, Hashable] = {}
 
-    def of(self, attributes: Mapping[str, Value]) -> Hashable:
-        """What is seen of a resource that has the attribute."""
-        value = attributes[self.name]
-        kind = type(value)
-        if kind is int and self._bounds is not None:
-            # Even: between two bounds; odd: on one.
-            return bisect_left(self._bounds, value) + bisect_right(self._bounds, value)  # type: ignore[type-var]
-        if kind not in SCALARS:
-            return self._outcome(value)
-        key = kind, value
-        seen = self._seen.get(key)
-        if seen is None:
-            seen = self._seen[key] = self._outcome(value)
-        return seen
-
-    def _outcome(self, value: Value) -> Hashable:
+    def see(self, value: Value) -> Hashable:
+        """What is seen of a value; never None or nothing."""
         if self._relations is None:
-            return frozen(value)
+            return self._remembered(value, frozen(value))
         if self._tests is None:
             self._tests = [_test(sign, operand, self._above) for sign, operand in self._relations]
         outcomes = tuple([test(value) for test in self._tests])
-        return frozen(value) if None in outcomes else outcomes
+        return self._remembered(value, frozen(value) if None in outcomes else ("outcomes", outcomes))
+
+    def _remembered(self, value: Value, seen: Hashable) -> Hashable:
+        if type(value) in SCALARS:
+            self.seen[type(value), value] = seen
+        return seen
 
 
 def _bounds(relations: Sequence[tuple[str, Value | None]]) -> list[int] | None:
-    """What a whole number is compared with, if nothing else is asked of it."""
     found: set[int] = set()
     for sign, operand in relations:
         if type(operand) is not int or not (sign in _ORDER or sign in ("==", "!=")):

@@ -14,7 +14,7 @@ from authz.core.cedar_schema import EntityDecl, Schema
 from authz.core.errors import AttributesUnavailable, DecisionUnavailable, Reason
 from authz.core.hierarchy import MAX_LEVELS
 from authz.core.model import Entity, EntitySlice, EntityUid, Value
-from authz.pdp.cedar_json import PLAIN, Misfit, is_sound, plainly_fits, project_record, references
+from authz.pdp.cedar_json import PLAIN, Misfit, is_name, is_sound, is_uid, plainly_fits, project_record, references
 from authz.pdp.left_out import undeclared
 from authz.pdp.misfits import entity_misfit
 
@@ -65,10 +65,14 @@ class World:
 
         Raises:
             AttributesUnavailable: an attribute is of another type than declared.
+            DecisionUnavailable: an entity or a parent is called as none can be.
         """
         found: dict[EntityUid, Entity] = {}
         for source in given:
             for entity in source.entities:
+                if not (is_uid(entity.uid) and all(map(is_uid, entity.parents))):
+                    # Not all of it is told to the engine, which would say so.
+                    raise _unsound()
                 fitted = self._fitted(entity)
                 earlier = found.get(entity.uid)
                 found[entity.uid] = fitted if earlier is None else united(earlier, fitted)
@@ -260,10 +264,8 @@ def _read_of(entity: Entity, reads: frozenset[str]) -> Entity:
     for name, value in entity.attributes.items():
         if name in reads:
             attributes[name] = value
-        elif not (is_sound(name) and is_sound(value)):
-            raise DecisionUnavailable(
-                detail="an entity of the query has a value that Cedar does not know", by_query=True
-            )
+        elif not (is_name(name) and is_sound(value)):
+            raise _unsound()
     return Entity(uid=entity.uid, attributes=attributes, parents=entity.parents, tags=entity.tags)
 
 
@@ -275,6 +277,12 @@ def _actions(schema: Schema) -> dict[EntityUid, Entity]:
         groups = frozenset(EntityUid(*group) for group in schema.action_ancestors(*action))
         found[uid] = Entity(uid=uid, parents=groups)
     return found
+
+
+def _unsound() -> DecisionUnavailable:
+    return DecisionUnavailable(
+        detail="an entity of the query has a name or a value that Cedar does not know", by_query=True
+    )
 
 
 def _cycle() -> DecisionUnavailable:

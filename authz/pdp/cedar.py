@@ -15,7 +15,7 @@ from typing import Literal
 from authz.core.errors import AttributesUnavailable, DecisionUnavailable, PoliciesUnavailable, Reason
 from authz.core.model import Decision, Effect, EntityUid, PolicyError, Query, Value, Verdict
 from authz.pdp.ancestry import Reach, World
-from authz.pdp.cedar_json import Misfit, is_sound, members_text, project, to_text
+from authz.pdp.cedar_json import Misfit, is_name, is_sound, members_text, project, to_text
 from authz.pdp.compiled import CompiledPolicies
 from authz.pdp.engine import Answer, Request, all_asker, asker, is_panic
 from authz.pdp.family import Limits
@@ -101,6 +101,8 @@ class CedarDecisionPoint:
             prepared = self._slices.prepared(query)
             candidates = self._handles.kept(prepared.found) or await self._handles.made(prepared.found)
             return self._decided(query, prepared, candidates, age)
+        except RecursionError:
+            raise _too_deep() from None
         except BaseException as error:
             if is_panic(error):
                 raise _panicked() from None
@@ -210,7 +212,7 @@ class CedarDecisionPoint:
             for name, value in context.items():
                 if name in names:
                     told.append(name)
-                elif name != "token" and not is_sound(value):
+                elif name != "token" and not (is_name(name) and is_sound(value)):
                     raise _no_decision()
             token = token if "token" in names else None
             if "token" in told:
@@ -274,6 +276,10 @@ def _errors(text: str, found: Found, forms: Mapping[str, str]) -> Iterator[Polic
 
 def _messages(determining: Sequence[Row]) -> tuple[str, ...]:
     return tuple([row.message for row in sorted(determining, key=_ID) if row.message is not None])
+
+
+def _too_deep() -> DecisionUnavailable:
+    return DecisionUnavailable(detail="a value of the query is nested too deeply", by_query=True)
 
 
 def _panicked() -> DecisionUnavailable:

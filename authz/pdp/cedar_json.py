@@ -32,6 +32,8 @@ Json = Any
 
 PLAIN = (str, int, Extension)
 """Values that name no entity."""
+MAX_DEPTH = 100
+"""Levels of a value that is not handed to the engine; the engine itself takes some more."""
 ESCAPES = frozenset({"__entity", "__extn", "__expr"})
 _FUNCTIONS = {"ipaddr": "ip", "decimal": "decimal", "datetime": "datetime", "duration": "duration"}
 
@@ -98,19 +100,38 @@ def entity_to_json(entity: Entity) -> dict[str, Json]:
     return found
 
 
-def is_sound(value: Value) -> bool:
+def is_sound(value: Value, depth: int = MAX_DEPTH) -> bool:
     """Is it a value that the engine takes? Asked of what is not handed to the engine, which would say so."""
     if isinstance(value, str):
         return value.isascii() or _encodable(value)
     if isinstance(value, int):
         return -(2**63) <= value < 2**63
-    if isinstance(value, EntityUid | Extension):
+    if isinstance(value, EntityUid):
+        return is_uid(value)
+    if isinstance(value, Extension):
         return _taken(to_text(value))
+    if depth == 0:
+        return False
     if isinstance(value, tuple):
-        return all(is_sound(member) for member in value)
+        return all(is_sound(member, depth - 1) for member in value)
     return isinstance(value, Mapping) and all(
-        is_sound(name) and name not in ESCAPES and is_sound(member) for name, member in value.items()
+        is_name(name) and is_sound(member, depth - 1) for name, member in value.items()
     )
+
+
+def is_name(name: str) -> bool:
+    """Can an attribute be called so?"""
+    return (name.isascii() or _encodable(name)) and name not in ESCAPES
+
+
+def is_uid(uid: EntityUid) -> bool:
+    """Can an entity be called so?"""
+    return (uid.id.isascii() or _encodable(uid.id)) and _is_type(uid.type)
+
+
+@lru_cache(maxsize=1024)
+def _is_type(name: str) -> bool:
+    return _taken(to_text(EntityUid(name, "")))
 
 
 def _encodable(text: str) -> bool:

@@ -36,10 +36,8 @@ class Told:
     found: Found
     above: frozenset[EntityUid]
     """The resource and all that it is in."""
-    alone: Sequence[EntityUid] = ()
-    """Entities that are its values, and from which nothing further can be come to."""
     reached: Sequence[Checked] = ()
-    """What can be come to from its other values."""
+    """What an expression can come to from its values, but for such as lead nowhere."""
 
     @property
     def attributes(self) -> Mapping[str, Value]:
@@ -67,6 +65,11 @@ class Limits:
     ancestors: int
 
 
+_ALONE = Checked(frozenset(), 0, 0)
+"""Of an entity that leads nowhere, or that the base has."""
+_NOTHING: list[Checked] = []
+
+
 class Family:
     """Lives as long as one list of queries."""
 
@@ -85,8 +88,7 @@ class Family:
         """Attributes of entities that policies may read, those of all queries; None: any. Set before `reached` is
         asked."""
         self._reached: dict[EntityUid, Reached] = {}
-        self._alone: set[EntityUid] = set()
-        self._checked: dict[EntityUid, Checked | None] = {}
+        self._met: dict[EntityUid, Checked] = {}
         self._risen: dict[frozenset[EntityUid], frozenset[EntityUid]] = {}
         self._above: dict[EntityUid, frozenset[EntityUid]] = {}
 
@@ -100,32 +102,38 @@ class Family:
         Raises:
             Unavailable: as `decide` does.
         """
-        resource, world = query.resource, self._world
+        resource, base, world = query.resource, self.base, self._world
         more = world.local(own) if own else _NO_ENTITIES
-        if more and self._comes_to(resource):
+        if more:
+            if self._comes_to(resource):
+                return None
+        elif not is_plain(resource.id):
             return None
-        entity = world.entity(resource, more or self.base.local)
-        if entity is None:
-            itself = frozenset((resource,))
-            return Told(None, False, self._slices.found(self.base, Place(resource, itself)), itself)
-        alone: list[EntityUid] = []
-        reached = self._reached_by(entity, alone)
-        if reached is None:
+        entity = world.entity(resource, more or base.local)
+        above: frozenset[EntityUid] | None = frozenset((resource,))
+        reached: list[Checked] | None = _NOTHING
+        if entity is not None:
+            if entity.attributes or entity.tags:
+                reached = self._reached_by(entity, resource if more else None)
+            if entity.parents:
+                above = self._rise(entity, more)
+        if reached is None or above is None:
             return None
-        if more and (resource in alone or any(resource in checked.touched for checked in reached)):
-            return None
-        above = self._rise(entity, more)
-        if above is None:
-            return None
-        found = self._slices.found(self.base, Place(resource, above))
-        return Told(entity, bool(more), found, above, alone, reached)
+        return Told(entity, bool(more), self._slices.found(base, Place(resource, above)), above, reached)
 
-    def fits(self, told: Told, roots: Checked) -> bool:
-        """Is what a query reaches, with what it reaches from the roots, surely within the limits?"""
-        entities, pairs = 1 + roots.count + len(self.base.entities), len(told.above) - 1 + roots.pairs
-        for checked in told.reached:
-            entities += checked.count
-            pairs += checked.pairs
+    def fits(self, told: Told | None, roots: Checked) -> bool:
+        """Is what a query reaches, with what it reaches from the roots, surely within the limits?
+
+        Args:
+            told: what the query says of its resource; None: nothing that leads anywhere.
+            roots: what it reaches from elsewhere.
+        """
+        entities, pairs = 1 + roots.count + len(self.base.entities), roots.pairs
+        if told is not None:
+            pairs += len(told.above) - 1
+            for checked in told.reached:
+                entities += checked.count
+                pairs += checked.pairs
         return entities <= self._limits.entities and pairs <= self._limits.ancestors
 
     def context(self, context: Mapping[str, Value]) -> Mapping[str, Value]:
@@ -172,7 +180,7 @@ class Family:
 
     def reached(self, root: EntityUid) -> Reached | None:
         """What an expression that reads `reads` can come to from an entity; None: nothing beside the base."""
-        if root in self._alone:
+        if self._met.get(root) is _ALONE:
             return None
         found = self._reached.get(root)
         if found is None:
@@ -207,40 +215,38 @@ class Family:
         base = self.base
         return resource in base.local or resource in base.named or resource in base.told or resource in base.untold
 
-    def _reached_by(self, entity: Entity, alone: list[EntityUid]) -> list[Checked] | None:
-        """What can be come to from an entity's values; None: one that is not surely one for the engine."""
+    def _reached_by(self, entity: Entity, but: EntityUid | None) -> list[Checked] | None:
+        """What can be come to from an entity's values; None: to what must not be, or not surely one for the engine."""
         found: list[Checked] = []
         for values in (entity.attributes, entity.tags) if entity.tags else (entity.attributes,):
             for name, value in values.items():
                 if not (name in self._names or self._is_name(name)):
                     return None
                 if type(value) is EntityUid:
-                    if value in self._alone or self._is_alone(value):
-                        alone.append(value)
-                        continue
-                    checked = self._checked_one(value)
+                    checked = self._met.get(value) or self._meet(value)
+                    if value == but:
+                        return None
                 elif not is_plain(value):
                     return None
                 elif type(value) in _SIMPLE or not (roots := tuple(references(value))):
                     continue
                 else:
                     checked = self.checked(roots)
-                if checked is None:
+                if checked is None or but in checked.touched:
                     return None
-                found.append(checked)
+                if checked is not _ALONE:
+                    found.append(checked)
         return found
 
-    def _is_alone(self, value: EntityUid) -> bool:
+    def _meet(self, value: EntityUid) -> Checked | None:
         known = value in self.base.entities
         if known or (self._world.entity(value, self.base.local) is None and is_plain(value)):
-            self._alone.add(value)
-            return True
-        return False
-
-    def _checked_one(self, value: EntityUid) -> Checked | None:
-        if value not in self._checked:
-            self._checked[value] = self.checked((value,)) if is_plain(value) else None
-        return self._checked[value]
+            checked: Checked | None = _ALONE
+        else:
+            checked = self.checked((value,)) if is_plain(value) else None
+        if checked is not None:
+            self._met[value] = checked
+        return checked
 
     def _is_name(self, name: str) -> bool:
         if is_name(name):
@@ -255,8 +261,6 @@ class Family:
     def _rise(self, entity: Entity, more: Mapping[EntityUid, Entity]) -> frozenset[EntityUid] | None:
         """The resource and all that it is in; None: a cycle."""
         resource, parents = entity.uid, entity.parents
-        if not parents:
-            return frozenset((resource,))
         rest = self._risen.get(parents)
         if rest is None:
             rest = self._world.ancestors(resource, {**self.base.local, **more}) - {resource}

@@ -13,7 +13,7 @@ import asyncio
 import itertools
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import cedarpy
@@ -33,8 +33,9 @@ ADDED = 3
 """Policies that are added to a base, each for itself (48 µs); more are parsed with all others (15 µs each)."""
 Key = tuple[tuple[str, ...], tuple[str, ...]]
 """Forms of the shared policies, and of those that are the resource's own."""
-_FIXED, _EACH = 5_500, 1_300
-"""Bytes that a handle takes: in any case, and for each policy or template in it, shared or not (cedarpy 4.12)."""
+_FIXED, _EACH, _CHARACTER = 5_500, 1_300, 10
+"""Bytes that a handle takes: in any case, for each policy in it, and for each character that was parsed for it. Of a
+policy that is shared with another handle the text is copied, what it was parsed to is not (cedarpy 4.12)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,38 +80,47 @@ class PolicyHandles:
         Raises:
             DecisionUnavailable: the engine refuses what it took when the policies were loaded.
         """
-        shared, own = found.shared.key, found.own.key
-        if len(own) > AT_ONCE:
-            return await self._in_thread((shared, own))
-        if len(shared) > AT_ONCE and (shared, ()) not in self._kept:
-            whole = await self._in_thread((shared, ()))
-            if not own:
-                return whole
-        return self.make(found)
+        shared, fresh = found.shared.key, _fresh(found)
+        base = self._at((shared, ()))
+        if base is None and len(shared) > AT_ONCE and len(fresh) <= ADDED:
+            base = await self._in_thread((shared, ()))
+        combined = self._combined(found, base) if base is not None or len(shared) + len(fresh) <= AT_ONCE else None
+        return combined or await self._in_thread((shared, found.own.key))
 
     def make(self, found: Found) -> Candidates:
-        """The handle for these policies, made here and now. Raises as `made` does."""
+        """The handle for these policies, made here and now, however many. Raises as `made` does."""
         key: Key = (found.shared.key, found.own.key)
-        shared, own = key
-        fresh = [form for form in own if form not in found.shared.forms]
-        if not shared or not own or len(fresh) > ADDED:
-            return self._keep(key, _parsed(key))
-        base = self._at((shared, ())) or self._keep((shared, ()), _parsed((shared, ())))
-        try:
-            for form in fresh:
-                base = _added(base, form)
-        except _Taken:
-            base = _parsed(key)
-        return self._keep(key, base)
+        return self._combined(found, self._at((key[0], ()))) or self._keep(key, _parsed(key))
+
+    def _combined(self, found: Found, base: Candidates | None) -> Candidates | None:
+        """What can be made quickly; None: too much must be parsed for that."""
+        shared, fresh = found.shared.key, _fresh(found)
+        key: Key = (shared, found.own.key)
+        if shared and len(fresh) <= ADDED:
+            if base is None and len(shared) <= AT_ONCE:
+                base = self._keep((shared, ()), _parsed((shared, ())))
+            if base is not None:
+                with suppress(_Taken):
+                    for form in fresh:
+                        base = _added(base, form)
+                    return self._keep(key, base)
+        return self._keep(key, _parsed(key)) if len(shared) + len(fresh) <= AT_ONCE else None
 
     async def _in_thread(self, key: Key) -> Candidates:
         making = self._making.get(key)
-        if making is None:
+        # A future belongs to its event loop, and one whose loop was closed is never done.
+        if making is None or making.done() or making.get_loop() is not asyncio.get_running_loop():
             making = self._making[key] = asyncio.ensure_future(asyncio.to_thread(_parsed, key))
-            making.add_done_callback(lambda _: self._making.pop(key))
+            making.add_done_callback(lambda done: self._done(key, done))
         # Shielded: one who waits no longer must not end it for the others.
         made = await asyncio.shield(making)
         return self._at(key) or self._keep(key, made)
+
+    def _done(self, key: Key, making: asyncio.Future[Candidates]) -> None:
+        if self._making.get(key) is making:
+            del self._making[key]
+        if not making.cancelled():
+            making.exception()  # whoever waited was told; if nobody waits any more, nobody need be
 
     def _at(self, key: Key) -> Candidates | None:
         candidates = self._kept.get(key)
@@ -135,6 +145,11 @@ class _Taken(Exception):
     """What was added is to the letter the first policy of the base, so the engine took it for that one."""
 
 
+def _fresh(found: Found) -> list[str]:
+    """The own forms that are not among the shared ones."""
+    return [form for form in found.own.key if form not in found.shared.forms]
+
+
 def _parsed(key: Key) -> Candidates:
     """All at once."""
     forms = tuple(dict.fromkeys((*key[0], *key[1])))
@@ -146,7 +161,7 @@ def _parsed(key: Key) -> Candidates:
         handle=handle,
         forms={f"policy{place}": form for place, form in enumerate(forms)},
         names=united(context_names(form) for form in forms),
-        weight=_FIXED + _EACH * len(forms),
+        weight=_FIXED + _EACH * len(forms) + _CHARACTER * sum(map(len, forms)),
     )
 
 
@@ -160,7 +175,7 @@ def _added(base: Candidates, form: str) -> Candidates:
         handle=handle,
         forms={**base.forms, f"policy{len(base.forms)}": form},
         names=united((base.names, context_names(form))),
-        weight=base.weight + _EACH,
+        weight=_FIXED + sum(_EACH + len(other) for other in base.forms.values()) + _EACH + _CHARACTER * len(form),
     )
 
 

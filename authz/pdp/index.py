@@ -58,9 +58,9 @@ class Found:
     """The policies whose scope matches a query, each once."""
 
     shared: Group
-    """Those that do not depend on which resource it is, only on its type."""
+    """Those that name neither principal nor resource."""
     own: Group
-    """Those that name the resource or one of its ancestors."""
+    """Those that name one of them, or one of its ancestors."""
     reads: frozenset[str] | None
     """Attributes of entities that one of them may read; None: any."""
 
@@ -142,9 +142,10 @@ class PolicyIndex:
         """Entities that conditions name."""
         return self._lists.get(_LITERALS, _NONE).keys()
 
-    def _find_unscoped(self, principal: str, action: Place, resource: str) -> Rows:
+    def _find_unscoped(self, principal: str, action: Place, resource: str) -> Found:
+        """What all principals and resources of these types have in common: one object for all, for it may be large."""
         rows = _posted(self._lists.get("open", _NONE), frozenset((*action.ancestors, _ANY_ACTION)))
-        return tuple(
+        shared = group(
             _once(
                 row
                 for row in rows
@@ -153,6 +154,7 @@ class PolicyIndex:
                 and _fits(row.scope.action, action)
             )
         )
+        return Found(shared, _NOTHING, shared.reads)
 
 
 class Narrowed:
@@ -163,7 +165,7 @@ class Narrowed:
         self._principal = principal
         self._action = action
         self._named = named
-        self._shared: dict[str, Found] = {}
+        self._found: dict[str, Found] = {}
         lists = index._lists  # noqa: SLF001
         self._equal = lists.get("resource equals", _NONE)
         self._both_equal = lists.get("both equal", _NONE)
@@ -173,20 +175,14 @@ class Narrowed:
     def found(self, resource: Place) -> Found:
         """The policies whose scope matches for one resource."""
         kind = resource.uid.type
-        shared = self._shared.get(kind)
-        if shared is None:
-            unscoped = self._index._unscoped(self._principal.uid.type, self._action, kind)  # noqa: SLF001
-            rows = [row for row in (*unscoped, *self._named) if self._matches(row, resource)]
-            whole = group(rows)
-            shared = Found(whole, _NOTHING, whole.reads)
-            if len(self._shared) < TYPES:
-                self._shared[kind] = shared
+        found = self._found.get(kind)
+        if found is None:
+            found = self._index._unscoped(self._principal.uid.type, self._action, kind)  # noqa: SLF001
+            found = _with(found, [row for row in self._named if self._matches(row, resource)])
+            if len(self._found) < TYPES:
+                self._found[kind] = found
         named = self._naming(resource)
-        own = [row for row in named if self._matches(row, resource)] if named else named
-        if not own:
-            return shared
-        more = group(own)
-        return Found(shared.shared, more, united((shared.reads, more.reads)))
+        return _with(found, [row for row in named if self._matches(row, resource)]) if named else found
 
     def _matches(self, row: Row, resource: Place) -> bool:
         return matches(row.scope, self._principal, self._action, resource)
@@ -282,6 +278,13 @@ def _lists_of(postings: Postings, uids: frozenset[EntityUid]) -> Iterator[Rows]:
     if len(postings) < len(uids):
         return (rows for uid, rows in postings.items() if uid in uids)
     return (postings[uid] for uid in uids if uid in postings)
+
+
+def _with(found: Found, rows: Sequence[Row]) -> Found:
+    if not rows:
+        return found
+    own = group((*found.own.rows, *rows))
+    return Found(found.shared, own, united((found.shared.reads, own.reads)))
 
 
 def matches(scope: Scope, principal: Place, action: Place, resource: Place) -> bool:

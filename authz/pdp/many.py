@@ -55,6 +55,16 @@ class _Missing(NamedTuple):
     found: Found
 
 
+class _Place(NamedTuple):
+    """Where the last query was put."""
+
+    family: Family | None
+    found: Found | None
+    context: Mapping[str, Value] | None
+    kind: str
+    view: View | None
+
+
 class Many:
     """One list of queries. Used once."""
 
@@ -63,7 +73,9 @@ class Many:
         self._parts = parts
         self._decisions: list[Decision | None] = [None] * len(queries)
         self._families: dict[object, Family | None] = {}
+        self._last: tuple[object, Family | None] = None, None
         self._views: dict[object, View | None] = {}
+        self._place = _Place(None, None, None, "", None)
 
     async def decided(self) -> tuple[Decision, ...]:
         """A decision for each query, in order. Raises as `decide` does for the first query for which it does."""
@@ -93,12 +105,19 @@ class Many:
         told = family.told(query, own) if family is not None else None
         if family is None or told is None:
             return None
-        found = told.found
-        key = family, found.shared.key, found.own.key, id(family.context(query.context)), query.resource.type
-        if key not in self._views:
-            return _Missing(key, family, found)
-        view = self._views[key]
-        if view is None or not family.fits(told, view.reached):
+        found, context, kind = told.found, query.context, query.resource.type
+        last = self._place
+        if found is last.found and context is last.context and family is last.family and kind == last.kind:
+            view = last.view  # nearly always
+        else:
+            key = family, found.shared.key, found.own.key, id(family.context(context)), kind
+            if key not in self._views:
+                return _Missing(key, family, found)
+            view = self._views[key]
+            self._place = _Place(family, found, context, kind, view)
+        if view is None:
+            return None
+        if not (view.fits if not told.reached and len(told.above) == 1 else family.fits(told, view.reached)):
             return None
         if not (told.own and query.resource in view.reached.touched):
             view.add(place, query, told)
@@ -110,11 +129,14 @@ class Many:
 
     def _family(self, common: tuple[EntitySlice, ...], query: Query) -> Family | None:
         key = common, query.principal, query.action
+        if key == self._last[0]:  # nearly always, and twice as fast
+            return self._last[1]
         if key not in self._families:
             self._families[key] = None
             parts = self._parts
             self._families[key] = Family(parts.slices, parts.world, common, query, parts.limits)
-        return self._families[key]
+        self._last = key, self._families[key]
+        return self._last[1]
 
     async def _view(self, family: Family, found: Found, query: Query) -> View | None:
         roots = tuple(self._parts.slices.literals(found))
@@ -130,6 +152,7 @@ class Many:
             context=self._parts.context(query, candidates.names),
             roots=roots,
             reached=reached,
+            fits=family.fits(None, reached),
         )
 
     async def _answer(self) -> None:
@@ -184,18 +207,20 @@ class Many:
 def _split(query: Query) -> tuple[tuple[EntitySlice, ...], tuple[EntitySlice, ...]]:
     """The query's slices: those that speak of more than its resource, and the others."""
     given, resource = query.entities, query.resource
-    if len(given) == 2 and _is_one_of(given[1], resource) and not _is_one_of(given[0], resource):
-        return given[:1], given[1:]  # nearly always: of the principal, and of the resource
+    # Nearly always there is one of the principal, and perhaps one of the resource.
+    if len(given) == 2 and _is_of(given[1], resource) and not _is_of(given[0], resource):
+        return given[:1], given[1:]
+    if len(given) == 1 and not _is_of(given[0], resource):
+        return given, ()
     own = tuple([one for one in given if _is_of(one, resource)])
-    return tuple([one for one in given if not _is_of(one, resource)]) if own else given, own
-
-
-def _is_one_of(one: EntitySlice, resource: EntityUid) -> bool:
-    return len(one.entities) == 1 and one.entities[0].uid == resource
+    return tuple([one for one in given if not _is_of(one, resource)]), own
 
 
 def _is_of(one: EntitySlice, resource: EntityUid) -> bool:
-    return all(entity.uid == resource for entity in one.entities)
+    entities = one.entities
+    if len(entities) == 1:
+        return entities[0].uid == resource
+    return all(entity.uid == resource for entity in entities)
 
 
 def _names_entities(context: Mapping[str, Value]) -> bool:

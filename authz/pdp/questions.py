@@ -46,6 +46,8 @@ class View:
     """Entities that the candidates name, where not every query is told of these."""
     reached: Checked
     """What an expression can come to from there."""
+    fits: bool
+    """Is a query within the limits whose resource leads nowhere?"""
     sight: Sight | None = None
     """None: not looked at yet, or a candidate reads the resource as a whole."""
     questions: list[Question] = field(default_factory=list)
@@ -53,24 +55,28 @@ class View:
 
     def add(self, place: int, query: Query, told: Told) -> None:
         """Puts the query to the questions, or beside one that asks the same."""
-        if len(self.questions) == 1 and self.sight is None:
-            self._look(query)  # reading the policies is worth it from the second query on
-        key = self.sight.of(told.attributes) if self.sight is not None else None
-        first = self.seen.get(key) if key is not None else None
-        if first is not None:
-            first.places.append((place, told.found))
-            return
+        sight = self.sight
+        if sight is None and len(self.questions) == 1:
+            sight = self._look(query)  # reading the policies is worth it from the second query on
+        key = None
+        if sight is not None:
+            key = sight.of(told.attributes)
+            first = self.seen.get(key)
+            if first is not None:
+                first.places.append((place, told.found))
+                return
         question = Question(query=query, told=told, places=[(place, told.found)])
         self.questions.append(question)
         if key is not None:
             self.seen[key] = question
 
-    def _look(self, query: Query) -> None:
+    def _look(self, query: Query) -> Sight | None:
         looked = looks(tuple(self.candidates.forms.values()))
         if looked is not None:
             first = self.questions[0]
             self.sight = self.family.sight(looked, query.context)
             self.seen[self.sight.of(first.told.attributes)] = first
+        return self.sight
 
 
 class Batch:
@@ -97,7 +103,9 @@ class Batch:
         resource, told, forms = question.query.resource, question.told, len(view.candidates.forms)
         if self._size and (self._size >= AT_ONCE or self._forms + forms > FORMS_AT_ONCE):
             return False
-        met = view.reached.touched.union(told.above, told.alone, *(checked.touched for checked in told.reached))
+        met = view.reached.touched.union(told.above, *(checked.touched for checked in told.reached))
+        if told.entity is not None:
+            met |= set(self._family.named_by(told.entity))
         if told.own:
             met -= {resource}
         if resource in self._own or (told.own and resource in self._met) or not self._own.isdisjoint(met):

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from authz.core.errors import Misconfigured, PoliciesUnavailable, Problem
 from authz.core.model import PolicySnapshot
@@ -34,6 +35,14 @@ MAX_FILE = 64 * 1024 * 1024
 """Bytes of one file."""
 _TRIES = 5
 _SPECIAL = frozenset({*SCHEMA_FILES, ENTITIES_FILE, LINKS_FILE})
+
+
+class _Content(NamedTuple):
+    """What one file holds."""
+
+    text: str
+    digest: bytes
+    """Of its bytes: made without a copy, and without the lock of Python."""
 
 
 @dataclass(slots=True)
@@ -70,19 +79,22 @@ class FileStore:
         """
         for _ in range(_TRIES):
             before = self._listing()
-            contents: dict[str, str] = {}
+            contents: dict[str, _Content] = {}
             for name in before:
-                contents[name] = self._text(name)
+                contents[name] = self._content(name)
                 self.pause()
             if self._listing() == before:
-                return self._snapshot(contents)
+                try:
+                    return self._snapshot(contents)
+                finally:
+                    take_apart(contents, self.pause)
         raise PoliciesUnavailable(f"`{self.path}` changed each time that it was read")
 
     def schema(self) -> str | None:
         """The schema's text alone, if there is one that can be read: for findings beside those of `read`."""
         for name in SCHEMA_FILES:
             try:
-                if text := self._text(name):
+                if text := self._content(name).text:
                     return text
             except Misconfigured:
                 continue
@@ -107,14 +119,14 @@ class FileStore:
                         found[f"{inner}{name}"] = (status.st_ino, status.st_mtime_ns, status.st_size)
         return {name: found[name] for name in sorted(found)}
 
-    def _text(self, name: str) -> str:
-        return _read_text(os.path.join(self.path, name), name)
+    def _content(self, name: str) -> _Content:
+        return _read(os.path.join(self.path, name), name)
 
-    def _snapshot(self, contents: Mapping[str, str]) -> PolicySnapshot:
+    def _snapshot(self, contents: Mapping[str, _Content]) -> PolicySnapshot:
         problems: list[Problem] = []
         found = dict(self._policies(contents, problems))
         for name, content in contents.items():
-            if name.endswith(".cedar") and not content:
+            if name.endswith(".cedar") and not content.text:
                 text = f"`{name}` is empty, as a write that was cut short leaves it; remove it, or write a comment"
                 problems.append(Problem(message=text, file=str(self.path / name)))
             self.pause()
@@ -132,29 +144,28 @@ class FileStore:
             policies=tuple(policy for file in files for policy in file.policies),
             templates=tuple(policy for file in files for policy in file.templates),
             links=links.links if links is not None else (),
-            schema=contents[schemas[0]] if schemas else None,
+            schema=contents[schemas[0]].text if schemas else None,
             schema_file=str(self.path / schemas[0]) if schemas else "",
-            entities=contents.get(ENTITIES_FILE, "[]"),
+            entities=contents[ENTITIES_FILE].text if ENTITIES_FILE in contents else "[]",
             entities_file=str(self.path / ENTITIES_FILE),
             origin=f"files:{self.path}",
             loaded_at=self.now(),
         )
 
-    def _policies(self, contents: Mapping[str, str], problems: list[Problem]) -> Iterator[tuple[str, Policies]]:
-        for name, text in contents.items():
+    def _policies(self, contents: Mapping[str, _Content], problems: list[Problem]) -> Iterator[tuple[str, Policies]]:
+        for name, (text, digest) in contents.items():
             if name.endswith(".cedar"):
                 self.pause()
-                digest = _digest(text)
                 known = self._known.policies.get(name)
                 if known is None or known.digest != digest:
                     known = read_policies(name, text, digest, str(self.path / name), known, problems, self.pause)
                 if known is not None:
                     yield name, known
 
-    def _links(self, text: str | None, problems: list[Problem]) -> Links | None:
-        if text is None:
+    def _links(self, content: _Content | None, problems: list[Problem]) -> Links | None:
+        if content is None:
             return None
-        digest = _digest(text)
+        text, digest = content
         known = self._known.links
         if known is not None and known.digest == digest:
             return known
@@ -173,10 +184,11 @@ class FileStore:
         del links_before
         take_apart(gone, self.pause)
 
-    def _version(self, contents: Mapping[str, str]) -> str:
+    def _version(self, contents: Mapping[str, _Content]) -> str:
+        """Names come in their order, from the listing."""
         digest = hashlib.sha256()
-        for name, text in sorted(contents.items()):
-            digest.update(f"{len(name)}:{name}:{len(text)}:{text}".encode())
+        for name, content in contents.items():
+            digest.update(f"{len(name)}:{name}:".encode() + content.digest)
             self.pause()
         return digest.hexdigest()[:16]
 
@@ -185,7 +197,7 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def _read_text(path: str, name: str) -> str:
+def _read(path: str, name: str) -> _Content:
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for without end
@@ -194,15 +206,12 @@ def _read_text(path: str, name: str) -> str:
             text = f"larger than {MAX_FILE} bytes"
         else:
             with open(path, "rb") as file:
-                return file.read().decode("utf-8")
+                data = file.read()
+            return _Content(data.decode("utf-8"), hashlib.sha256(data).digest())
     except UnicodeDecodeError as error:
         text = f"not UTF-8 at byte {error.start}"
     except FileNotFoundError:
-        return ""  # gone since it was listed: the second listing differs, and reading starts anew
+        return _Content("", b"")  # gone since it was listed: the second listing differs, and reading starts anew
     except OSError as error:
         text = f"cannot be read: {error.strerror}"
     raise Misconfigured((Problem(message=f"`{name}` is {text}", file=path),))
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode()).digest()

@@ -146,6 +146,42 @@ async def test_one_who_gives_up_waiting_does_not_end_it_for_the_others(monkeypat
     assert handles._making == {}
 
 
+async def test_what_is_large_is_never_parsed_on_the_loop(monkeypatch):
+    threads: list[tuple[int, bool]] = []
+    parsed = module._parsed
+
+    def seen(key):
+        threads.append((len({*key[0], *key[1]}), threading.current_thread() is threading.main_thread()))
+        return parsed(key)
+
+    monkeypatch.setattr(module, "_parsed", seen)
+    handles = PolicyHandles()
+    many, few = forbids(handles, 3 * AT_ONCE), forbids(handles, 2 * AT_ONCE, 1_000)
+    for count in (0, 1, 3, 4, AT_ONCE, 2 * AT_ONCE):
+        for kind in (found(many, few[:count]), found(few[:count], many), found((), few[:count])):
+            assert len((await handles.made(kind)).forms) == len(kind)
+    # Also where the first policy is written twice, or nothing is kept.
+    twice = static_row(policy(5_000, many[0].text.replace("principal, action", "principal,  action")), handles.serial())
+    spaced = static_row(policy(5_001, many[0].text.replace("when {", "when  {")), handles.serial())
+    assert ask(found(many, [twice, spaced]), await handles.made(found(many, [twice, spaced])), 0) == [
+        "p0",
+        "p5000",
+        "p5001",
+    ]
+    handles._limit = 0
+    await handles.made(found(many, few[:2]))
+    assert all(at_loop is (size <= AT_ONCE) for size, at_loop in threads)
+
+
+async def test_a_handle_in_the_making_of_another_loop_is_not_waited_for():
+    handles = PolicyHandles()
+    many = found(forbids(handles, AT_ONCE + 1))
+    loop = asyncio.new_event_loop()
+    handles._making[many.shared.key, ()] = loop.create_future()
+    loop.close()
+    assert len((await asyncio.wait_for(handles.made(many), 10)).forms) == AT_ONCE + 1
+
+
 @pytest.mark.parametrize("count", [1, AT_ONCE + 1])
 async def test_what_the_engine_refuses_is_a_failure_and_is_tried_anew(count):
     handles = PolicyHandles()

@@ -156,6 +156,8 @@ CONDITIONS = (
     'resource.rank != ip("10.0.0.1")',
     "if resource has rank then resource.rank == 2 else false",
     "resource has twin && resource.twin has rank",
+    'resource has twin && resource["twin"] has rank && !(resource has rank && resource["rank"] == 7)',
+    'resource has twin && resource["twin"] has rank && !(resource has rank && resource["rank"] == 7)',
     'principal in Folder::"top"',
     "resource has twin && resource.twin == resource",
     "resource has twin && resource.twin has rank && resource.twin.rank == 1",
@@ -480,7 +482,8 @@ def test_two_comparisons_that_python_takes_for_one_are_two():
 
 
 def test_what_another_query_says_of_its_resource_is_not_met():
-    text = "permit(principal, action, resource) when { resource.twin has rank && resource.twin.rank == 1 };"
+    read = "resource has rank && resource.rank == 7"  # so that ranks are told
+    text = f"permit(principal, action, resource) when {{ {read} || resource has twin && resource.twin has rank && resource.twin.rank == 1 }};"
     point = Counted(text, stored=[Entity(uid=DOCS[1], attributes={"rank": 0})])
     queries = [
         ask(DOCS[0], described(DOCS[0], twin=DOCS[1], rank=1)),
@@ -539,6 +542,19 @@ def test_a_cycle_of_parents_fails_the_list_also_behind_equal_parents():
     queries = [ask(uid, shelf, described(uid, parents=[LOST])) for uid in DOCS]
     with pytest.raises(DecisionUnavailable, match="cycle"):
         asyncio.run(point.decide_many(queries))
+
+
+def test_a_resource_that_the_context_names_counts_as_it_is():
+    point = Counted('permit(principal, action, resource) when { context.doc has rank && resource["rank"] > 0 };')
+    queries = [ask(uid, described(uid, rank=1), context={"doc": DOCS[0]}) for uid in DOCS]
+    assert [decision.verdict.value for decision in point.many(queries)] == ["allow", "deny", "deny", "deny"]
+
+
+@pytest.mark.parametrize("strange", [EntityUid("1x", "a"), EntityUid("", "a"), EntityUid("Doc", "\ud800")])
+def test_a_resource_that_cannot_be_fails_the_list(strange):
+    point = Counted("permit(principal, action, resource);").point
+    with pytest.raises(DecisionUnavailable):
+        asyncio.run(point.decide_many([*listed(2), ask(strange), ask(doc(3))]))
 
 
 def deep(levels: int) -> Value:
@@ -642,6 +658,17 @@ def test_limits_are_those_of_one_query(limits, reason):
     with pytest.raises(DecisionUnavailable) as caught:
         asyncio.run(failing(text, **limits).decide_many([*small, large, *small]))
     assert caught.value.reason is reason
+
+
+def test_ancestors_of_all_that_a_query_reaches_count_together():
+    stored = [Entity(uid=BOB, parents=frozenset((ALL,)))]
+    policies = compiled("permit(principal, action, resource) when { resource.owner == principal };", stored=stored)
+    queries = [ask(doc(number), described(doc(number), owner=owner)) for number, owner in enumerate((EVE, BOB))]
+    queries += [ask(DOCS[0], described(DOCS[0], owner=BOB, parents=[TOP]))]
+    assert len(asyncio.run(CedarDecisionPoint(policies, CedarSettings(max_ancestors=2)).decide_many(queries))) == 3
+    with pytest.raises(DecisionUnavailable) as caught:
+        asyncio.run(CedarDecisionPoint(policies, CedarSettings(max_ancestors=1)).decide_many(queries))
+    assert caught.value.reason is Reason.TOO_MANY_ANCESTORS
 
 
 def test_a_query_whose_list_is_long_is_within_the_limits_of_each():

@@ -250,3 +250,45 @@ async def test_a_forbid_finds_the_attribute_however_it_reads_it(condition, note)
     text = f"permit(principal, action, resource); {note}forbid(principal, action, resource) when {{ {condition} }};"
     doc = Entity(uid=DOC, attributes={"locked": True, "more": 1})
     assert (await point(text).decide(query(doc))).policies == ("p1",)
+
+
+@pytest.mark.parametrize(
+    "entity",
+    [
+        Entity(uid=ANN, parents=frozenset({EntityUid("Group ", "a")})),
+        Entity(uid=ANN, parents=frozenset({EntityUid("Group", "\ud83d\ude00")})),
+        Entity(uid=EntityUid("1x", "a")),
+        Entity(uid=DOC, parents=frozenset({EntityUid("", "a")})),
+    ],
+)
+async def test_an_entity_is_called_as_one_can_be_also_where_nobody_looks(entity):
+    with pytest.raises(DecisionUnavailable):
+        await point('permit(principal, action, resource); forbid(principal in Group::"😀", action, resource);').decide(
+            query(entity)
+        )
+
+
+async def test_a_value_that_nests_too_deep_is_a_failure_whether_it_is_read_or_not():
+    value: tuple = ("x",)
+    for _ in range(5_000):
+        value = (value,)
+    for name in ("read", "unread"):
+        with pytest.raises(DecisionUnavailable):
+            await point("permit(principal, action, resource) when { resource has read };").decide(
+                query(Entity(uid=DOC, attributes={name: value}))
+            )
+        with pytest.raises(DecisionUnavailable):
+            await point("permit(principal, action, resource) when { context has read };").decide(query(**{name: value}))
+
+
+async def test_what_all_principals_share_is_one_object():
+    text = "permit(principal, action, resource);" * 3 + 'permit(principal == User::"ann", action, resource);'
+    decider = point(text)
+    groups = []
+    for name in ("bob", "eve", "ann"):
+        asked = Query(principal=EntityUid("User", name), action=READ, resource=DOC)
+        groups.append(decider._slices.prepared(asked).found)
+        assert (await decider.decide(asked)).verdict is Verdict.ALLOW
+    assert groups[0] is groups[1]
+    assert groups[2].shared is groups[0].shared
+    assert len(groups[2]) == 4
