@@ -137,17 +137,27 @@ def frozen(value: Value) -> Hashable:
 
 def same(first: Value, second: Value) -> bool:
     """Are they equal, and of the same types throughout?"""
-    if first is second:
-        return True
-    if type(first) is not type(second):
+    kind = type(first)
+    if kind is not type(second):
         return False
-    if isinstance(first, Mapping) and isinstance(second, Mapping):
-        return len(first) == len(second) and all(
-            name in second and same(member, second[name]) for name, member in first.items()
-        )
-    if type(first) is tuple and type(second) is tuple:
-        return len(first) == len(second) and all(map(same, first, second))
+    if kind is dict:
+        return _same_members(first, second)  # type: ignore[arg-type]
+    if kind is tuple:
+        pairs = zip(first, second, strict=False)  # type: ignore[arg-type]
+        return len(first) == len(second) and all(same(*pair) for pair in pairs)  # type: ignore[arg-type]
+    if isinstance(first, Mapping):
+        return _same_members(dict(first), dict(second))  # type: ignore[call-overload]
     return first == second
+
+
+def _same_members(first: dict[str, Value], second: dict[str, Value]) -> bool:
+    if first.keys() != second.keys():
+        return False
+    for name, member in first.items():
+        other = second[name]
+        if member is not other and not same(member, other):
+            return False
+    return True
 
 
 def is_plain(value: Value, levels: int = _DEEP) -> bool:

@@ -82,7 +82,6 @@ class Family:
         self._limits = limits
         self._principal = query.principal
         self._contexts: list[Mapping[str, Value]] = []
-        self._known: dict[int, Mapping[str, Value]] = {}
         self._names: set[str] = set()
         self.reads: frozenset[str] | None = None
         """Attributes of entities that policies may read, those of all queries; None: any. Set before `reached` is
@@ -138,13 +137,12 @@ class Family:
 
     def context(self, context: Mapping[str, Value]) -> Mapping[str, Value]:
         """An equal context that came before, or this one. The caller keeps it alive."""
-        known = self._known.get(id(context))
-        if known is None:
-            known = next((earlier for earlier in self._contexts if same(earlier, context)), context)
-            if known is context and len(self._contexts) < CONTEXTS:
-                self._contexts.append(context)
-            self._known[id(context)] = known
-        return known
+        for known in self._contexts:
+            if known is context or same(known, context):
+                return known
+        if len(self._contexts) < CONTEXTS:
+            self._contexts.append(context)
+        return context
 
     def sight(self, looks: Looks, context: Mapping[str, Value]) -> Sight:
         """What policies that read this see of a resource."""

@@ -105,12 +105,12 @@ class Many:
         told = family.told(query, own) if family is not None else None
         if family is None or told is None:
             return None
-        found, context, kind = told.found, query.context, query.resource.type
+        found, context, kind = told.found, family.context(query.context), query.resource.type
         last = self._place
         if found is last.found and context is last.context and family is last.family and kind == last.kind:
             view = last.view  # nearly always
         else:
-            key = family, found.shared.key, found.own.key, id(family.context(context)), kind
+            key = family, found.shared.key, found.own.key, id(context), kind
             if key not in self._views:
                 return _Missing(key, family, found)
             view = self._views[key]
@@ -208,10 +208,11 @@ def _split(query: Query) -> tuple[tuple[EntitySlice, ...], tuple[EntitySlice, ..
     """The query's slices: those that speak of more than its resource, and the others."""
     given, resource = query.entities, query.resource
     # Nearly always there is one of the principal, and perhaps one of the resource.
-    if len(given) == 2 and _is_of(given[1], resource) and not _is_of(given[0], resource):
-        return given[:1], given[1:]
-    if len(given) == 1 and not _is_of(given[0], resource):
-        return given, ()
+    if given and not _is_of(given[0], resource):
+        if len(given) == 1:
+            return given, ()
+        if len(given) == 2 and _is_of(given[1], resource):
+            return given[:1], given[1:]
     own = tuple([one for one in given if _is_of(one, resource)])
     return tuple([one for one in given if not _is_of(one, resource)]), own
 

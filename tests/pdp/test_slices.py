@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -278,7 +279,9 @@ async def test_a_value_that_nests_too_deep_is_a_failure_whether_it_is_read_or_no
                 query(Entity(uid=DOC, attributes={name: value}))
             )
         with pytest.raises(DecisionUnavailable):
-            await point("permit(principal, action, resource) when { context has read };").decide(query(**{name: value}))
+            await point("permit(principal, action, resource) when { context has read };").decide(
+                replace(query(), context={name: value})
+            )
 
 
 async def test_what_all_principals_share_is_one_object():
