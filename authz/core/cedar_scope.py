@@ -210,21 +210,31 @@ def _usual_names(policy: str) -> frozenset[str] | None:
     return frozenset(found) if len(found) == count else None
 
 
-def attribute_names(policy: str) -> frozenset[str] | None:
-    """Names that a policy may read as an attribute or a tag, of whatever; None: they cannot be told.
+def attribute_names(policy: str) -> frozenset[str]:
+    """Names that a policy may read as an attribute or a tag, of whatever.
 
     Cedar has no computed attribute names, so what is not here is not read at all ("Policy syntax", attribute access).
     """
     text = conditions(policy)
     # Comments could stand between a dot and a name, and escapes make another name of what is written.
     if "//" in text or "\\" in text:
-        return None
+        return frozenset(_attribute_tokens(text))
     found = set(_AFTER_DOT.findall(text))
     for names in _AFTER_HAS.findall(text):
         found.update(_WORD.findall(names))
     # Every string but an entity's id, and string by string: one that ends in `[` must not hide the next.
     found.update(name for entity, name in _STRING.findall(text) if not entity)
     return frozenset(found)
+
+
+def _attribute_tokens(text: str) -> Iterator[str]:
+    last = ""
+    for token in tokens(POLICY_TOKEN, text):
+        if token.kind == "word" and last in (".", "has"):
+            yield token.text
+        elif token.kind == "string" and last != "::":
+            yield unescape(token)
+        last = token.text if token.kind != "string" else ""
 
 
 def _name_read(read: list[Token]) -> str | None:

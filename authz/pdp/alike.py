@@ -145,8 +145,8 @@ def same(first: Value, second: Value) -> bool:
     if kind is tuple:
         pairs = zip(first, second, strict=False)  # type: ignore[arg-type]
         return len(first) == len(second) and all(same(*pair) for pair in pairs)  # type: ignore[arg-type]
-    if isinstance(first, Mapping):
-        return _same_members(dict(first), dict(second))  # type: ignore[call-overload]
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        return _same_members(dict(first), dict(second))
     return first == second
 
 

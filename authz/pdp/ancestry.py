@@ -165,6 +165,7 @@ class World:
         but: Mapping[EntityUid, Entity],
         reads: frozenset[str] | None = None,
         parents: bool = False,
+        most: int | None = None,
     ) -> Reached:
         """Every entity that an expression can come to from the roots.
 
@@ -175,10 +176,12 @@ class World:
             reads: the attributes that an expression may read; of an entity only these are taken. None: any.
             parents: follow parents too. Not needed for a decision: `in` compares with ancestors, and no expression
                 comes to an entity through one that is in it.
+            most: entities beside `but`, where that is less than the limit.
 
         Raises:
             DecisionUnavailable: more entities than the limit, or an attribute that is no Cedar value.
         """
+        limit = self._reach.entities if most is None else most + len(but)
         found: dict[EntityUid, Entity] = {}
         seen = set(roots)
         waiting = list(seen)
@@ -192,7 +195,7 @@ class World:
             if reads is not None and not reads.issuperset(entity.attributes):
                 entity = _read_of(entity, reads)
             found[uid] = entity
-            if len(found) + len(but) > self._reach.entities:
+            if len(found) + len(but) > limit:
                 text = f"the query reaches more than {self._reach.entities} entities; see `limits.entities`"
                 raise DecisionUnavailable(Reason.TOO_MANY_ENTITIES, text)
             fresh = _named_by(entity, seen)

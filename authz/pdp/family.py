@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import cedarpy
 
 from authz.core.cedar_reads import Operand, Variable
+from authz.core.errors import DecisionUnavailable
 from authz.core.model import Entity, EntitySlice, EntityUid, Extension, Query, Value
 from authz.pdp.alike import Looks, Sight, is_name, is_plain, same
 from authz.pdp.ancestry import Reached, World
@@ -19,6 +20,8 @@ from authz.pdp.cedar_json import references
 from authz.pdp.index import Found, Place
 from authz.pdp.slices import Slices
 
+FEW = 64
+"""Entities that a value may lead to for its query to be decided together with others."""
 CONTEXTS = 8
 """Contexts of one family that are compared with each further one."""
 _SIMPLE = frozenset({str, int, bool, Extension})
@@ -197,8 +200,12 @@ class Family:
         return self._slices.handle(self.base, entities, above, named)
 
     def checked(self, roots: Iterable[EntityUid]) -> Checked | None:
-        """What an expression can come to from the roots; None: the engine may refuse something of it."""
-        reached = self._world.reached(self.base.local, roots, but=self.base.entities)
+        """What an expression can come to from the roots; None: much, or what the engine may refuse."""
+        base = self.base
+        try:
+            reached = self._world.reached(base.local, roots, but=base.entities, reads=self._slices.reads, most=FEW)
+        except DecisionUnavailable:
+            return None  # what is told of so many is told of each query by itself
         touched, pairs = set(reached.named), 0
         for uid, entity in reached.entities.items():
             if uid in self.base.local and not self._is_plain(entity):

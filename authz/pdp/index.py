@@ -9,6 +9,7 @@ than matches; `matches` is asked of each that they yield.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -18,7 +19,7 @@ from typing import Any
 from authz.core.cedar_scope import Constraint, Scope
 from authz.core.model import EntityUid
 from authz.pdp.kept import kept
-from authz.pdp.rows import Row, united
+from authz.pdp.rows import Row
 
 Rows = tuple[Row, ...]
 Key = Hashable
@@ -49,8 +50,8 @@ class Group:
     """Each form once, with the policies that have it."""
     key: tuple[str, ...]
     """The forms."""
-    reads: frozenset[str] | None
-    """Attributes of entities that one of them may read; None: any."""
+    reads: frozenset[str]
+    """Attributes of entities that one of them may read."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,8 +62,8 @@ class Found:
     """Those that name neither principal nor resource."""
     own: Group
     """Those that name one of them, or one of its ancestors."""
-    reads: frozenset[str] | None
-    """Attributes of entities that one of them may read; None: any."""
+    reads: frozenset[str]
+    """Attributes of entities that one of them may read."""
 
     def __len__(self) -> int:
         """How many policies they are."""
@@ -82,7 +83,7 @@ def group(found: Iterable[Row]) -> Group:
         forms.setdefault(row.form, []).append(row)
     # Sorted: the serials differ from set to set, the forms do not.
     by_form = {form: tuple(rows) for form, rows in forms.items()}
-    return Group(ordered, by_form, tuple(sorted(forms)), united(row.reads for row in ordered))
+    return Group(ordered, by_form, tuple(sorted(forms)), frozenset().union(*{row.reads for row in ordered}))
 
 
 _NOTHING = group(())
@@ -91,9 +92,18 @@ _NOTHING = group(())
 class PolicyIndex:
     """Immutable; `changed` gives another one, which shares the lists that did not change."""
 
-    def __init__(self, lists: Mapping[str, Postings] = MappingProxyType({}), size: int = 0) -> None:
+    def __init__(
+        self,
+        lists: Mapping[str, Postings] = MappingProxyType({}),
+        size: int = 0,
+        counts: Mapping[frozenset[str], int] = MappingProxyType({}),
+    ) -> None:
         self._lists = lists
         self._size = size
+        self._counts = counts
+        """How many policies read just these attributes."""
+        self.reads = frozenset[str]().union(*counts)
+        """Attributes of entities that any policy may read."""
         self._unscoped = kept(KEPT, self._find_unscoped)
 
     def __len__(self) -> int:
@@ -122,7 +132,10 @@ class PolicyIndex:
                     found[key] = [*present, row] if present else (row,)
         for name, found in open_lists.items():
             lists[name] = {key: tuple(rows) for key, rows in found.items() if rows}
-        return PolicyIndex(lists, self._size + len(added) - len(removed))
+        counts = Counter(self._counts)
+        counts.update(row.reads for row in added)
+        counts.subtract(row.reads for row in removed)
+        return PolicyIndex(lists, self._size + len(added) - len(removed), +counts)
 
     def unscoped(self) -> Rows:
         """Policies that name neither principal nor resource: candidates of each query with their action and types."""
@@ -284,7 +297,7 @@ def _with(found: Found, rows: Sequence[Row]) -> Found:
     if not rows:
         return found
     own = group((*found.own.rows, *rows))
-    return Found(found.shared, own, united((found.shared.reads, own.reads)))
+    return Found(found.shared, own, found.shared.reads | own.reads)
 
 
 def matches(scope: Scope, principal: Place, action: Place, resource: Place) -> bool:

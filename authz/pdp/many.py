@@ -233,5 +233,5 @@ def _names_entities(context: Mapping[str, Value]) -> bool:
 
 def _is_for_one(error: BaseException) -> bool:
     """Does it go wrong for a query that is decided by itself too? Then it is told there."""
-    # The engine's refusals are ValueErrors and TypeErrors.
-    return isinstance(error, AuthzError | ValueError | TypeError) or is_panic(error)
+    # The engine's refusals are ValueErrors and TypeErrors; what is nested too deeply is a RecursionError.
+    return isinstance(error, AuthzError | ValueError | TypeError | RecursionError) or is_panic(error)

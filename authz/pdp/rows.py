@@ -34,8 +34,8 @@ class Row:
     matches is settled by the index. So policies that differ in their scopes alone are one to the engine."""
     message: str | None = None
     """`@deny_message`."""
-    reads: frozenset[str] | None = frozenset()
-    """Attributes of entities that it may read; None: any."""
+    reads: frozenset[str] = frozenset()
+    """Attributes of entities that it may read."""
     literals: tuple[EntityUid, ...] = ()
     """Entities that its conditions name."""
 
@@ -73,13 +73,13 @@ def link_row(link: TemplateLink, template: Row, serial: int) -> Row:
 
 
 def united(names: Iterable[frozenset[str] | None]) -> frozenset[str] | None:
-    """What any of several rows may read; None: any."""
-    found: frozenset[str] = frozenset()
+    """What any of several may read; None: any."""
+    found: set[str] = set()
     for one in names:
         if one is None:
             return None
-        found |= one
-    return found
+        found.update(one)
+    return frozenset(found)
 
 
 def _filled(scope: Scope, values: Mapping[str, EntityUid]) -> Scope:
@@ -99,5 +99,5 @@ def _fill(constraint: Constraint, value: EntityUid | None) -> Constraint:
 
 
 @lru_cache(maxsize=4096)  # policies of one kind read the same
-def _shared(names: frozenset[str] | None) -> frozenset[str] | None:
+def _shared(names: frozenset[str]) -> frozenset[str]:
     return names

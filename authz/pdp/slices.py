@@ -21,13 +21,14 @@ from authz.core.model import Entity, EntitySlice, EntityUid, Query
 from authz.pdp.ancestry import Local, World, is_action_type, united
 from authz.pdp.cedar_json import PLAIN, entity_text, references
 from authz.pdp.index import Found, Narrowed, Place, PolicyIndex
-from authz.pdp.kept import kept
+from authz.pdp.kept import Weighed
 
-LARGE = 64
-"""Entities of a slice, or of a handle, beyond which handles are kept in smaller caches."""
-FEWER = 32
-"""How many times smaller. Measured with cedarpy 4.12: a handle takes 200 bytes for each entity that it shares with its
-base and 3.3 KiB for each that it adds, 8 KiB in all for a usual resource."""
+BASE_BYTES = 32 * 1024 * 1024
+HANDLE_BYTES = 32 * 1024 * 1024
+"""What is kept for principals, and for queries, may take so much."""
+_HANDLE, _ADDED, _COPIED, _ANCESTOR = 8_000, 3_300, 200, 100
+"""Bytes: of a handle in any case, for each entity that it adds to another, for each that it shares, and for each
+ancestor that a base remembers (measured with cedarpy 4.12)."""
 ALWAYS = 64
 """Up to so many entities that conditions name are told to every query; of more, only those of the candidates."""
 
@@ -70,8 +71,8 @@ class Slices:
         *,
         strict: cedarpy.Schema | None = None,
         max_candidates: int = 10_000,
-        principals: int = 4096,
-        handles: int = 2048,
+        base_bytes: int = BASE_BYTES,
+        handle_bytes: int = HANDLE_BYTES,
     ) -> None:
         """Nothing is prepared yet.
 
@@ -80,8 +81,8 @@ class Slices:
             index: which policies there are.
             strict: the engine holds each entity against this schema; None: it does not.
             max_candidates: policies that one query may need.
-            principals: how many bases are kept.
-            handles: how many prepared queries are kept.
+            base_bytes: what bases may take, about.
+            handle_bytes: what prepared queries may take, about.
         """
         self._world = world
         self._index = index
@@ -91,11 +92,9 @@ class Slices:
         always = [uid for uid in literals if world.entity(uid, {}) is not None] if len(literals) <= ALWAYS else []
         self._always = tuple(always)
         self._seldom = len(literals) > len(always)
-        self._base = kept(principals, self._build_base)
-        self._wider = kept(principals, self._build_wider)
-        self._shared = kept(handles, self._build_shared)
-        self._large_base = kept(principals // FEWER, self._build_base)
-        self._large_shared = kept(handles // FEWER, self._build_shared)
+        self._bases = Weighed[tuple[EntitySlice, EntityUid, EntityUid], Base](base_bytes)
+        self._wider = Weighed[tuple[Base, frozenset[EntityUid]], cedarpy.Entities](base_bytes)
+        self._prepared = Weighed[tuple[EntitySlice, EntityUid, EntityUid, EntityUid], Prepared](handle_bytes)
 
     def prepared(self, query: Query) -> Prepared:
         """The engine's entities and the candidates for a query.
@@ -111,10 +110,15 @@ class Slices:
                 named += tuple(references(value))
         given = query.entities
         if len(given) == 1 and not named:
-            shared = self._shared if len(given[0].entities) <= LARGE else self._large_shared
-            return shared(given[0], query.principal, query.action, query.resource)
+            key = (given[0], query.principal, query.action, query.resource)
+            return self._prepared.get(key) or self._keep(key)
         base, local = self._with(given or (_NOTHING,), query)
-        return self._prepared(base, local, query.resource, named)
+        return self._new(base, local, query.resource, named)[0]
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Attributes of entities that any policy may read."""
+        return self._index.reads
 
     def base(self, given: tuple[EntitySlice, ...], principal: EntityUid, action: EntityUid) -> Base:
         """What (principal, action) needs, with all that the slices say. Raises as `prepared` does."""
@@ -152,25 +156,27 @@ class Slices:
             named: entities that are a value somewhere, but in the base. Raises as `prepared` does.
         """
         compared = base.untold & named
-        handle = self._wider(base, compared) if compared else base.handle
+        handle = self._widened(base, compared) if compared else base.handle
         return _added(handle, self._texts(entities, above, named | base.named)) if entities else handle
 
-    def _build_shared(
-        self, given: EntitySlice, principal: EntityUid, action: EntityUid, resource: EntityUid
-    ) -> Prepared:
-        base = self._base_of(given, principal, action)
-        return self._prepared(base, base.local, resource, ())
+    def _keep(self, key: tuple[EntitySlice, EntityUid, EntityUid, EntityUid]) -> Prepared:
+        base = self._base_of(*key[:3])
+        prepared, added = self._new(base, base.local, key[3], ())
+        weight = _HANDLE + _ADDED * added + _COPIED * len(base.entities)
+        return self._prepared.put(key, prepared, weight)
 
     def _base_of(self, given: EntitySlice, principal: EntityUid, action: EntityUid) -> Base:
-        base = self._base if len(given.entities) <= LARGE else self._large_base
-        return base(given, principal, action)
-
-    def _build_base(self, given: EntitySlice, principal: EntityUid, action: EntityUid) -> Base:
-        return self._new_base(self._world.local((given,)), principal, action)
+        key = (given, principal, action)
+        base = self._bases.get(key)
+        if base is None:
+            base = self._new_base(self._world.local((given,)), principal, action)
+            ancestors = sum(map(len, base.above.values())) + len(base.local)
+            self._bases.put(key, base, _HANDLE + _ADDED * len(base.entities) + _ANCESTOR * ancestors)
+        return base
 
     def _new_base(self, local: Local, principal: EntityUid, action: EntityUid) -> Base:
         world, index = self._world, self._index
-        reached = world.reached(local, (principal, action, *self._always), but={})
+        reached = world.reached(local, (principal, action, *self._always), but={}, reads=index.reads)
         above = world.above(reached.entities, local)
         everything = frozenset().union(*above.values())
         # Not the union first: a set of policies may name a hundred thousand entities.
@@ -187,8 +193,13 @@ class Slices:
             narrowed=index.narrowed(*places),
         )
 
-    def _build_wider(self, base: Base, compared: frozenset[EntityUid]) -> cedarpy.Entities:
-        return _parsed(self._texts(base.entities, base.above, base.told | compared))
+    def _widened(self, base: Base, compared: frozenset[EntityUid]) -> cedarpy.Entities:
+        """The base's handle, with more of the ancestors told."""
+        key = (base, compared)
+        weight = _HANDLE + _ADDED * len(base.entities)
+        return self._wider.get(key) or self._wider.put(
+            key, _parsed(self._texts(base.entities, base.above, base.told | compared)), weight
+        )
 
     def _with(self, given: tuple[EntitySlice, ...], query: Query) -> tuple[Base, Local]:
         """A base, and what all slices give. Further slices seldom speak of what the base of the first is made of."""
@@ -203,21 +214,22 @@ class Slices:
             return self._new_base(local, query.principal, query.action), local
         return base, local
 
-    def _prepared(self, base: Base, local: Local, resource: EntityUid, named: Iterable[EntityUid]) -> Prepared:
+    def _new(self, base: Base, local: Local, resource: EntityUid, named: Iterable[EntityUid]) -> tuple[Prepared, int]:
+        """A query prepared, and how many entities that took beside the base."""
         world = self._world
         above = world.ancestors(resource, local)
         found = self.found(base, Place(resource, above))
         roots = {resource, *named, *self.literals(found)}
         if self._strict is not None:
-            return Prepared(self._whole(base, local, roots), found)
+            return Prepared(self._whole(base, local, roots), found), len(roots) + len(base.entities)
         reached = world.reached(local, roots, but=base.entities, reads=found.reads)
         entities = reached.entities
         ancestors = world.above(entities, local, {resource: above})
-        if found.reads is not None and not found.reads:
+        if not found.reads:
             # Nothing is read of any entity, so that it is there can be seen by what it is in, and by nothing else.
             entities = {uid: entity for uid, entity in entities.items() if len(ancestors[uid]) > 1}
         handle = self.handle(base, entities, ancestors, reached.named)
-        return Prepared(handle, found)
+        return Prepared(handle, found), len(entities)
 
     def _texts(
         self,

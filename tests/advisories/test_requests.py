@@ -15,7 +15,7 @@ from authz.core.routes import header_value
 from authz.pdp.ancestry import Reach, World
 from authz.pdp.index import PolicyIndex
 from authz.pdp.rows import static_row
-from authz.pdp.slices import FEWER, LARGE, Slices
+from authz.pdp.slices import Slices
 from tests.wiring.conftest import ROUTES
 
 
@@ -35,8 +35,8 @@ def test_a_principal_with_many_groups_does_not_fill_the_memory_with_handles():
     world = World({uid: Entity(uid=uid) for uid in documents}, None, Reach())
     text = "permit(principal, action, resource) when { resource has owner };"
     policy = static_row(Policy(id="p", text=text, effect=Effect.PERMIT), 1)
-    slices = Slices(world, PolicyIndex().changed(added=[policy]), handles=2 * FEWER)
-    groups = [EntityUid("Group", str(number)) for number in range(LARGE)]
+    slices = Slices(world, PolicyIndex().changed(added=[policy]), handle_bytes=3 * 12_000)
+    groups = [EntityUid("Group", str(number)) for number in range(64)]
     user = EntityUid("User", "u")
     given = EntitySlice(entities=(Entity(uid=user, parents=frozenset(groups)), *(Entity(uid=uid) for uid in groups)))
 

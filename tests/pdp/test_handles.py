@@ -23,7 +23,7 @@ def policy(number: int, text: str = "permit(principal, action, resource);") -> P
 
 
 def found(shared=(), own=()) -> Found:
-    return Found(group(shared), group(own), None)
+    return Found(group(shared), group(own), frozenset())
 
 
 def forbids(handles: PolicyHandles, count: int, first: int = 0):

@@ -11,7 +11,7 @@ import pytest
 from authz.core.model import Effect, EntityUid, Policy, PolicySnapshot, Query
 from authz.pdp.cedar import CedarDecisionPoint
 from authz.pdp.compiled import compile_snapshot
-from authz.pdp.kept import kept
+from authz.pdp.kept import Weighed, kept
 
 
 class Counting:
@@ -66,3 +66,15 @@ def test_a_decision_point_and_its_index_are_freed_with_the_last_reference():
         assert [part() for part in parts] == [None] * len(parts)
     finally:
         gc.enable()
+
+
+def test_what_is_weighed_is_bounded_and_the_least_used_goes():
+    weighed = Weighed[str, str](10)
+    for name in "abc":
+        assert weighed.put(name, name.upper(), 4) == name.upper()
+        assert weighed.get("a") in ("A", None)
+    assert [weighed.get(name) for name in "abc"] == ["A", None, "C"]
+    weighed.put("a", "again", 1)
+    assert (weighed.weight, len(weighed)) == (5, 2)
+    weighed.put("huge", "H", 11)
+    assert (weighed.weight, len(weighed), weighed.get("huge")) == (0, 0, None)

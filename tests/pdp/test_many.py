@@ -550,6 +550,13 @@ def test_a_resource_that_the_context_names_counts_as_it_is():
     assert [decision.verdict.value for decision in point.many(queries)] == ["allow", "deny", "deny", "deny"]
 
 
+def test_a_context_that_is_nested_too_deeply_fails_the_list():
+    point = Counted("permit(principal, action, resource);").point
+    queries = [ask(doc(number), context={"deep": deep(20_000)}) for number in range(2)]
+    with pytest.raises(DecisionUnavailable):
+        asyncio.run(point.decide_many([*listed(2), *queries]))
+
+
 @pytest.mark.parametrize("strange", [EntityUid("1x", "a"), EntityUid("", "a"), EntityUid("Doc", "\ud800")])
 def test_a_resource_that_cannot_be_fails_the_list(strange):
     point = Counted("permit(principal, action, resource);").point

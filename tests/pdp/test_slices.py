@@ -60,7 +60,8 @@ def parents(entity: dict) -> list[str]:
 
 async def test_of_ten_thousand_groups_only_those_are_told_that_something_is_compared_with(told):
     text = """permit(principal in Group::"7", action, resource);
-              forbid(principal, action, resource) when { principal in Group::"8" && resource has owner };
+              forbid(principal, action, resource)
+              when { principal in Group::"8" && resource has owner && principal has home };
               permit(principal, action, resource in Group::"9");
               permit(principal == User::"bob", action, resource) when { principal in Group::"nobody" };"""
     ann = Entity(uid=ANN, parents=frozenset(GROUPS), attributes={"home": GROUPS[11]})

@@ -19,11 +19,12 @@ from hypothesis import strategies as st
 
 from authz.pdp import handles
 from tests.pdp.equality.indexes import finds_what_matches, indexed
+from tests.pdp.equality.lists import lists
 from tests.pdp.equality.properties import (
     edits_equal_the_full_set,
     equals_the_full_set,
     histories,
-    many_equal_one_by_one,
+    many_equal_the_full_set,
 )
 from tests.pdp.equality.worlds import worlds
 
@@ -46,10 +47,10 @@ def _in_a_thread(world: Any) -> None:
 
 
 PROPERTIES = (
-    Property(name="full set", check=equals_the_full_set, drawn=worlds(), share=0.5),
+    Property(name="full set", check=equals_the_full_set, drawn=worlds(), share=0.4),
     Property(name="in a thread", check=_in_a_thread, drawn=worlds(), share=0.1),
     Property(name="after edits", check=edits_equal_the_full_set, drawn=histories(), share=0.1),
-    Property(name="many", check=many_equal_one_by_one, drawn=worlds(), share=0.1),
+    Property(name="many", check=many_equal_the_full_set, drawn=lists(), share=0.2),
     Property(name="index", check=finds_what_matches, drawn=indexed(), share=0.2),
 )
 

@@ -26,9 +26,9 @@ def value(draw: Draw, names: Names, attribute: str) -> Value:  # noqa: C901 - a 
         case "owner" | "by" | "who":
             return pick(draw, names.users)
         case "team":
-            return pick(draw, names.groups)
+            return pick(draw, names.groups[:4])
         case "folder":
-            return pick(draw, names.folders)
+            return pick(draw, names.folders[:4])
         case "groups":
             return some(draw, names.groups[:4], 3)
         case "ip":
@@ -47,7 +47,7 @@ def value(draw: Draw, names: Names, attribute: str) -> Value:  # noqa: C901 - a 
 
 def attributes(draw: Draw, names: Names, *, needed: Iterable[str], wrong: bool) -> dict[str, Value]:
     """Some attributes, and those that are needed; where it may be so, now and then one of a wrong type."""
-    chosen = (*needed, *some(draw, MIXED, 5))
+    chosen = (*needed, *(name for name in MIXED if chance(draw, 75 if name in MIXED[:3] else 40)))
     found = {name: value(draw, names, name) for name in dict.fromkeys(chosen)}
     if wrong and chance(draw, 15):
         found[pick(draw, MIXED)] = _WRONG[pick(draw, range(len(_WRONG)))]

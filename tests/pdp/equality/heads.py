@@ -101,7 +101,7 @@ def heads(draw: Draw, names: Names, *, template: bool = False) -> Head:
 
 
 _SLOTTED = (EQUALS, WITHIN, IS_IN)
-_USUAL = (ANY, ANY, ANY, EQUALS, WITHIN, WITHIN, IS, IS_IN)
+_USUAL = (ANY, ANY, ANY, ANY, EQUALS, WITHIN, WITHIN, IS, IS_IN)
 
 
 _PAIRS = tuple(itertools.product((EQUALS, WITHIN), repeat=2))

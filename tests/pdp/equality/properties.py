@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 from hypothesis import strategies as st
@@ -12,7 +12,7 @@ from authz.core.errors import DecisionUnavailable
 from authz.core.model import Decision, Query
 from authz.pdp.cedar import CedarDecisionPoint, CedarSettings
 from authz.pdp.compiled import CompiledPolicies, compile_snapshot
-from tests.pdp.equality.full_set import Answer, FullSet, told
+from tests.pdp.equality.full_set import FullSet, told
 from tests.pdp.equality.names import Draw
 from tests.pdp.equality.worlds import World, edited, worlds
 
@@ -45,24 +45,21 @@ def equals_the_full_set(world: World, compiled: CompiledPolicies | None = None) 
                     assert all(error.effect is effects[error.policy_id] for error in decision.errors)
 
 
-def many_equal_one_by_one(world: World) -> None:
-    """`decide_many` answers as `decide` does for each; where one fails, so does the whole."""
-    compiled = compile_snapshot(world.snapshot())
+def many_equal_the_full_set(world: World) -> None:
+    """`decide_many` answers each query as the full set does; where it can decide one of them not, it decides none."""
+    compiled, whole = compile_snapshot(world.snapshot()), FullSet(world)
     with asyncio.Runner() as runner:
-        for _, settings in _MODES:
-            single = [answered(runner, CedarDecisionPoint(compiled, settings), query) for query in world.queries]
+        for on_forbid_error, settings in _MODES:
             point = CedarDecisionPoint(compiled, settings)
+            expected = [whole.answer(query, on_forbid_error=on_forbid_error) for query in world.queries]
+            failed = [answer for answer in expected if answer.verdict == "none"]
             for _ in range(2):
                 try:
                     together: Sequence[Decision] = runner.run(point.decide_many(world.queries))
-                except DecisionUnavailable:
-                    assert any(isinstance(one, DecisionUnavailable) for one in single)
+                except DecisionUnavailable as error:
+                    assert [told(error)] == failed[:1]
                 else:
-                    assert _all(together) == _all(single)
-
-
-def _all(decisions: Iterable[Decision | DecisionUnavailable]) -> list[Answer]:
-    return [told(decision) for decision in decisions]
+                    assert [told(decision) for decision in together] == expected
 
 
 @st.composite

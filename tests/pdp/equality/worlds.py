@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from authz.core.model import Effect, Entity, EntitySlice, EntityUid, Policy, PolicySnapshot, Query, TemplateLink, Value
 from tests.pdp.equality.conditions import conditions
-from tests.pdp.equality.entities import attributes, entity_as_json, parents, value
+from tests.pdp.equality.entities import above, attributes, entity_as_json, parents, united, value
 from tests.pdp.equality.heads import EQUALS, Head, Says, heads, values
 from tests.pdp.equality.names import STRANGE, Draw, Names, chance, names, pick
 from tests.pdp.equality.schemas import Declared, schemas
@@ -91,14 +91,15 @@ def worlds(draw: Draw, *, queries: int = 6) -> World:
     called = names(draw)
     declared = schemas(draw, called) if chance(draw, 60) else None
     policies, templates, links = _policies(draw, called, declared)
+    stored = _stored(draw, called, declared)
     return World(
         names=called,
         declared=declared,
-        stored=_stored(draw, called, declared),
+        stored=stored,
         policies=policies,
         templates=templates,
         links=links,
-        queries=_queries(draw, called, declared, [drawn.head for drawn in (*policies, *links)], queries),
+        queries=_queries(draw, called, declared, stored, [drawn.head for drawn in (*policies, *links)], queries),
     )
 
 
@@ -137,6 +138,8 @@ def _policies(
     policies = [_drawn(draw, names, position) for position in range(pick(draw, _SIZES))]
     templates = [_drawn(draw, names, 100 + position, template=True) for position in range(pick(draw, (0, 1, 2)))]
     if declared is not None:
+        # Of what would not validate the head is left, which does so nearly always.
+        policies = [drawn if _valid(drawn.text, declared.text) else _bare(drawn) for drawn in policies]
         policies = [drawn for drawn in policies if _valid(drawn.text, declared.text)]
         templates = [drawn for drawn in templates if _valid(drawn.text, declared.text)]
     links = [
@@ -152,6 +155,10 @@ def _drawn(draw: Draw, names: Names, position: int, *, template: bool = False) -
     mark = pick(draw, ("", "", '@deny_message("no")\n', '@permit("(principal, action in [")\n'))
     text = f"{mark}{effect}{head.text(pick(draw, (0, 0, 0, 1, 2, 3)))} {conditions(draw, names)};"
     return Drawn(id=_IDS[position] if position < len(_IDS) else f"t{position}", effect=effect, head=head, text=text)
+
+
+def _bare(drawn: Drawn) -> Drawn:
+    return replace(drawn, text=f"{drawn.effect}{drawn.head.text(0)};")
 
 
 def _link(id: str, template: Drawn, values: Mapping[str, EntityUid]) -> Drawn:
@@ -209,13 +216,16 @@ def _action_entities(draw: Draw, names: Names) -> tuple[Entity, ...]:
     )
 
 
-def _queries(draw: Draw, names: Names, declared: Declared | None, heads: list[Head], at_most: int) -> tuple[Query, ...]:
-    slices = [_slice(draw, names, declared) for _ in range(pick(draw, range(1, 4)))]
+def _queries(
+    draw: Draw, names: Names, declared: Declared | None, stored: tuple[Entity, ...], heads: list[Head], at_most: int
+) -> tuple[Query, ...]:
+    slices = [_slice(draw, names, declared) for _ in range(pick(draw, (3, 2, 1)))]
     tokens = [_token(draw, names) for _ in range(2)]
+    below = _below((stored, *(source.entities for source in slices)), declared)
     found: list[Query] = []
     for _ in range(pick(draw, tuple(count for count in (6, 5, 4, 3, 2, 1) if count <= at_most))):
         head = heads[pick(draw, range(len(heads)))] if heads and chance(draw, 75) else Head()
-        query = _query(draw, names, head, slices, tokens)
+        query = _query(draw, names, head, below, slices, tokens)
         if found and chance(draw, 30):  # the same question with other entities and another context
             earlier = found[pick(draw, range(len(found)))]
             query = replace(earlier, entities=query.entities, context=query.context)
@@ -224,8 +234,8 @@ def _queries(draw: Draw, names: Names, declared: Declared | None, heads: list[He
 
 
 def _slice(draw: Draw, names: Names, declared: Declared | None) -> EntitySlice:
-    usual = (names.users, names.users, names.docs, names.docs, names.ranked, names.ranked)
-    uids = dict.fromkeys(pick(draw, pick(draw, usual)) for _ in range(pick(draw, range(7))))
+    uids = [uid for uid in names.users + names.docs if chance(draw, 45)]
+    uids += [uid for uid in (pick(draw, names.ranked) for _ in range(pick(draw, (2, 3, 1, 0)))) if uid not in uids]
     found = [_entity(draw, names, uid, declared, own=True) for uid in uids]
     if chance(draw, 15):  # a source may tell an action too; the schema, if there is one, knows better
         found += _action_entities(draw, names)
@@ -236,28 +246,41 @@ def _token(draw: Draw, names: Names) -> dict[str, Value]:
     return {name: value(draw, names, name) for name in ("sub", "n", "scope", "extra") if chance(draw, 60)}
 
 
-def _query(draw: Draw, names: Names, head: Head, slices: list[EntitySlice], tokens: list[dict[str, Value]]) -> Query:
+def _below(sources: Iterable[Iterable[Entity]], declared: Declared | None) -> Below:
+    found: dict[EntityUid, set[EntityUid]] = {}
+    ancestors = {**above(united(sources)), **(declared.groups if declared is not None else {})}
+    for uid, others in ancestors.items():
+        for other in others:
+            found.setdefault(other, set()).add(uid)
+    return found
+
+
+def _query(
+    draw: Draw, names: Names, head: Head, below: Below, slices: list[EntitySlice], tokens: list[dict[str, Value]]
+) -> Query:
     context: dict[str, Value] = {
-        name: value(draw, names, name) for name in ("level", "who", "groups", "ip") if chance(draw, 35)
+        name: value(draw, names, name) for name in ("level", "who", "groups", "ip") if chance(draw, 50)
     }
     if chance(draw, 50):
         context["token"] = tokens[pick(draw, range(2))]
-    count = pick(draw, (0, 1, 1, 1, 2, 3))
+    count = pick(draw, (1, 1, 2, 2, 3, 0))
     return Query(
-        principal=_matching(draw, names, head.principal, names.users),
+        principal=_matching(draw, names, head.principal, names.users, below),
         action=pick(draw, (STRANGE, *names.users))
         if chance(draw, 2)
-        else _matching(draw, names, head.action, names.actions),
-        resource=_matching(draw, names, head.resource, names.docs),
+        else _matching(draw, names, head.action, names.actions, below),
+        resource=_matching(draw, names, head.resource, names.docs, below),
         context=context,
         entities=tuple(slices[pick(draw, range(len(slices)))] for _ in range(count)),
     )
 
 
-def _matching(draw: Draw, names: Names, says: Says, usual: tuple[EntityUid, ...]) -> EntityUid:
-    """Often what the scope names, or may have below it; now and then anything."""
+def _matching(draw: Draw, names: Names, says: Says, usual: tuple[EntityUid, ...], below: Below) -> EntityUid:
+    """Often what the scope names, or what may be below it; now and then anything."""
     if chance(draw, 12):
         return pick(draw, pick(draw, (names.actions, names.all)))
-    if says.uids and (says.operator == EQUALS or chance(draw, 30)):
+    if says.uids and (says.operator == EQUALS or chance(draw, 20)):
         return pick(draw, says.uids)
-    return pick(draw, tuple(uid for uid in names.all if uid.type == says.type) or usual)
+    likely = tuple(uid for uid in names.all if uid.type == says.type) or usual
+    inside = {uid for other in says.uids for uid in below.get(other, ())}
+    return pick(draw, tuple(uid for uid in likely if uid in inside) or tuple(sorted(inside)) or likely)
