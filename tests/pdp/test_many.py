@@ -511,8 +511,8 @@ def test_a_resource_that_its_own_values_lead_to_counts_as_it_is():
     text = (
         "permit(principal, action, resource) when { resource.folder.seen has rank && resource.folder.seen.rank == 1 };"
     )
-    point = Counted(text, stored=[Entity(uid=TOP, attributes={"seen": DOCS[0]})])
-    decisions = point.many([ask(uid, described(uid, folder=TOP, rank=1)) for uid in DOCS])
+    point = Counted(text, stored=[Entity(uid=LOST, attributes={"seen": DOCS[0]})])
+    decisions = point.many([ask(uid, described(uid, folder=LOST, rank=1)) for uid in DOCS])
     assert [decision.verdict.value for decision in decisions] == ["allow", "deny", "deny", "deny"]
 
 
@@ -620,6 +620,43 @@ def test_a_resource_that_is_read_as_a_whole_is_a_question_of_its_own(condition):
     assert sum(point.together) + point.alone == 10
 
 
+@pytest.mark.parametrize(
+    ("condition", "allowed"),
+    [
+        ("principal in resource.team", [True, False, False]),
+        ("principal in resource.owner.team", [False, True, False]),
+        ("principal in resource", [False, False, True]),
+        ('resource.kind == "a" || resource.kind like "b*"', [True, True, False]),
+        ("resource.rank == context.rank && resource.rank != principal.level", [True, False, False]),
+    ],
+)
+def test_what_is_compared_is_told(condition, allowed):
+    stored = [Entity(uid=BOB, attributes={"team": STAFF}), Entity(uid=EVE, attributes={"team": ALL})]
+    point = Counted(f"permit(principal, action, resource) when {{ {condition} }};", stored=stored)
+    resources = (doc(1), doc(2), STAFF)
+    own: tuple[dict[str, Any], ...] = (
+        {"team": STAFF, "owner": EVE, "kind": "a", "rank": 5},
+        {"team": ALL, "owner": BOB, "kind": "bc", "rank": 2},
+        {"team": LOST, "owner": LOST, "kind": "cb", "rank": 1},
+    )
+    queries = [
+        ask(uid, *([] if uid == STAFF else [described(uid, **values)]), context={"rank": 5})
+        for uid, values in zip(resources, own, strict=True)
+    ]
+    assert [decision.verdict is Verdict.ALLOW for decision in point.many(queries)] == allowed
+
+
+def test_what_any_candidate_reads_of_an_entity_is_told():
+    text = "\n".join(
+        f'permit(principal, action, resource == Doc::"d{number}") when {{ resource.owner.{name} == 1 }};'
+        for number, name in enumerate(("rank", "level"))
+    )
+    point = Counted(text, stored=[Entity(uid=BOB, attributes={"rank": 1, "level": 1})])
+    decisions = point.many(listed(2, lambda _: {"owner": BOB}))
+    assert [decision.verdict for decision in decisions] == [Verdict.ALLOW] * 2
+    assert (point.together, point.alone) == ([1, 1], 0)
+
+
 def test_errors_name_the_entity_of_their_query():
     point = Counted('@id("broken") permit(principal, action, resource) when { resource.none };')
     decisions = point.many(listed(3))
@@ -651,6 +688,7 @@ def test_the_first_failure_in_order_is_raised():
     ("limits", "reason"),
     [
         ({"max_candidates": 1}, Reason.TOO_MANY_CANDIDATES),
+        ({"max_entities": 1}, Reason.TOO_MANY_ENTITIES),
         ({"max_entities": 2}, Reason.TOO_MANY_ENTITIES),
         ({"max_ancestors": 1}, Reason.TOO_MANY_ANCESTORS),
     ],
@@ -676,6 +714,14 @@ def test_ancestors_of_all_that_a_query_reaches_count_together():
     with pytest.raises(DecisionUnavailable) as caught:
         asyncio.run(CedarDecisionPoint(policies, CedarSettings(max_ancestors=1)).decide_many(queries))
     assert caught.value.reason is Reason.TOO_MANY_ANCESTORS
+
+
+def test_a_resource_that_leads_nowhere_counts_too():
+    point = CedarDecisionPoint(compiled("permit(principal, action, resource);"), CedarSettings(max_entities=1))
+    assert len(asyncio.run(point.decide_many([ask(doc(number)) for number in range(3)]))) == 3
+    with pytest.raises(DecisionUnavailable) as caught:
+        asyncio.run(point.decide_many(listed(3)))
+    assert caught.value.reason is Reason.TOO_MANY_ENTITIES
 
 
 def test_a_query_whose_list_is_long_is_within_the_limits_of_each():

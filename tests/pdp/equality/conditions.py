@@ -123,6 +123,10 @@ _LITERALS = (  # what stands in the store alone, or nowhere
 _ERRING = (
     "{who} has level && {who}.level + 9223372036854775807 > 0",
     "9223372036854775807 + 1 > 0",
+    "context has level && context.level + 9223372036854775807 > 0",
+    "{who}.level > 1",
+    "{user}.level > 1",
+    "{who}.owner == {user}",
     "-9223372036854775808 - 1 < 0",
     'principal in "a"',
     'principal in [{user}, "a"]',
@@ -131,7 +135,7 @@ _ERRING = (
     "if 1 then true else false",
     "{who}.missing || true",
 )
-_KINDS = (_HIERARCHIES,) * 2 + (_ATTRIBUTES,) * 3 + (_COMPARED,) * 2 + (_CONTEXT,) * 3 + (_LITERALS, _ERRING)
+_KINDS = (_HIERARCHIES,) * 2 + (_ATTRIBUTES,) * 3 + (_COMPARED,) * 2 + (_CONTEXT,) * 3 + (_LITERALS, _ERRING, _ERRING)
 
 
 def conditions(draw: Draw, names: Names) -> str:

@@ -16,7 +16,7 @@ from authz.pdp.index import Place, PolicyIndex
 from authz.pdp.rows import Row, link_row, static_row
 from tests.pdp.equality.full_set import FullSet
 from tests.pdp.equality.names import Draw, chance
-from tests.pdp.equality.worlds import Drawn, World, worlds
+from tests.pdp.equality.worlds import Drawn, World, drawn_world
 
 Places = Callable[[str, EntityUid, FullSet, Query], Place]
 """Role (`principal`, `action` or `resource`) and entity → what the index is told."""
@@ -34,10 +34,9 @@ class Indexed:
         return f"{self.steps}\n{self.world!r}"
 
 
-@st.composite
-def indexed(draw: Draw) -> Indexed:
+def drawn_index(draw: Draw) -> Indexed:
     """A world whose policies are added, removed and added again."""
-    world: World = draw(worlds(queries=4))
+    world = drawn_world(draw, queries=4)
     here: set[str] = set()
     steps = []
     ids = [drawn.id for drawn in (*world.policies, *world.links)]
@@ -48,6 +47,9 @@ def indexed(draw: Draw) -> Indexed:
         here |= set(added)
         steps.append((added, removed))
     return Indexed(world=world, steps=tuple(steps))
+
+
+indexed = st.composite(drawn_index)
 
 
 def place(role: str, uid: EntityUid, whole: FullSet, query: Query) -> Place:

@@ -13,20 +13,22 @@ from hypothesis import strategies as st
 from authz.core.model import Entity, EntitySlice, EntityUid, Query
 from tests.pdp.equality.entities import attributes, parents, value
 from tests.pdp.equality.names import Draw, Names, chance, pick, some
-from tests.pdp.equality.worlds import World, worlds
+from tests.pdp.equality.worlds import World, drawn_world
 
 _LENGTHS = (12, 9, 6, 4, 2)
 
 
-@st.composite
-def lists(draw: Draw) -> World:
+def drawn_list(draw: Draw) -> World:
     """A world whose queries are one list."""
-    world: World = draw(worlds(queries=2))
+    world = drawn_world(draw, queries=2)
     first = world.queries[0]
     fresh = tuple(EntityUid(world.names.doc, f"r{number}") for number in range(5))
     resources = (*fresh, *fresh, *world.names.docs, *world.names.folders[:2], *world.names.users[:1])
     queries = tuple(_item(draw, world, first, pick(draw, resources)) for _ in range(pick(draw, _LENGTHS)))
     return replace(world, queries=(*queries, *world.queries[1:]))
+
+
+lists = st.composite(drawn_list)
 
 
 def _item(draw: Draw, world: World, first: Query, resource: EntityUid) -> Query:

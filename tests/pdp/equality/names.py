@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from random import Random
 from typing import TypeVar
 
 from hypothesis import strategies as st
@@ -12,7 +13,9 @@ from hypothesis import strategies as st
 from authz.core.model import EntityUid
 
 T = TypeVar("T")
-Draw = Callable[[st.SearchStrategy[T]], T]
+Draw = Callable[[st.SearchStrategy[T]], T] | Random
+"""Hypothesis's `draw`, which goes on from what it drew before and finds the smallest example; or a `Random`, whose
+draws do not depend on each other."""
 
 ODD = (
     'q"uo\\te',
@@ -68,6 +71,8 @@ class Names:
 
 def pick(draw: Draw[T], options: Sequence[T]) -> T:
     """One of them."""
+    if isinstance(draw, Random):
+        return options[draw.randrange(len(options))]
     return draw(_sampled(tuple(options)))
 
 

@@ -14,7 +14,7 @@ from authz.pdp.cedar import CedarDecisionPoint, CedarSettings
 from authz.pdp.compiled import CompiledPolicies, compile_snapshot
 from tests.pdp.equality.full_set import FullSet, told
 from tests.pdp.equality.names import Draw
-from tests.pdp.equality.worlds import World, edited, worlds
+from tests.pdp.equality.worlds import World, drawn_world, edited
 
 SKIP, FAIL = CedarSettings(on_forbid_error="skip"), CedarSettings(on_forbid_error="fail")
 _MODES: tuple[tuple[Literal["skip", "fail"], CedarSettings], ...] = (("skip", SKIP), ("fail", FAIL))
@@ -62,12 +62,14 @@ def many_equal_the_full_set(world: World) -> None:
                     assert [told(decision) for decision in together] == expected
 
 
-@st.composite
-def histories(draw: Draw) -> tuple[World, ...]:
+def drawn_history(draw: Draw) -> tuple[World, ...]:
     """A world, edited twice."""
-    first = draw(worlds(queries=3))
-    second = draw(edited(first))
-    return first, second, draw(edited(second))
+    first = drawn_world(draw, queries=3)
+    second = edited(draw, first)
+    return first, second, edited(draw, second)
+
+
+histories = st.composite(drawn_history)
 
 
 def edits_equal_the_full_set(history: Sequence[World]) -> None:

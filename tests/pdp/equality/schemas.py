@@ -76,8 +76,8 @@ def schemas(draw: Draw, names: Names) -> Declared:
     types["info"] = f"{{n: Long, by?: {user}}}" if by else "{n: Long}"
     undeclared = some(draw, tuple(types), 2)
     kept = {name: kind for name, kind in types.items() if name not in undeclared}
-    needed = {kind: some(draw, ("level", "owner", "team", "info"), 2) for kind in within}
-    needed = {kind: tuple(name for name in found if name in kept) for kind, found in needed.items()}
+    needable = tuple(name for name in ("level", "owner", "team", "info") if name in kept)
+    needed = {kind: tuple(name for name in needable if chance(draw, 40)) for kind in within}
     direct, token = _actions(draw, names)
     lines = [_entity(kind, within[kind], kept, needed[kind]) for kind in within]
     lines += [_action(draw, names, uid, direct[uid], token[uid]) for uid in names.actions]

@@ -7,46 +7,61 @@ Longer: `make equality`.
 from __future__ import annotations
 
 from collections import Counter
+from random import Random
 from unittest import mock
 
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, given, settings
 
 from authz.core.cedar_scope import Constraint, read_scope
 from authz.pdp import handles
+from tests.pdp.equality.evenly import evenly
 from tests.pdp.equality.full_set import FullSet
 from tests.pdp.equality.heads import EQUALS, IS_IN, ONE_OF, WITHIN, Says
+from tests.pdp.equality.lists import drawn_list, lists
 from tests.pdp.equality.properties import (
+    drawn_history,
     edits_equal_the_full_set,
     equals_the_full_set,
     histories,
     many_equal_the_full_set,
 )
-from tests.pdp.equality.lists import lists
-from tests.pdp.equality.worlds import worlds
+from tests.pdp.equality.worlds import drawn_world, worlds
 
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
 
 
-@settings(max_examples=400, suppress_health_check=SLOW)
+@settings(max_examples=300, suppress_health_check=SLOW)
 @given(worlds())
 def test_verdict_policies_and_errors_are_those_of_the_full_set(world):
     equals_the_full_set(world)
 
 
-@settings(max_examples=100, suppress_health_check=SLOW)
+def test_so_they_are_in_worlds_that_are_drawn_evenly():
+    evenly(drawn_world, equals_the_full_set, range(300))
+
+
+def test_so_are_lists_that_are_drawn_evenly():
+    evenly(drawn_list, many_equal_the_full_set, range(100))
+
+
+def test_so_are_histories_that_are_drawn_evenly():
+    evenly(drawn_history, edits_equal_the_full_set, range(50))
+
+
+@settings(max_examples=60, suppress_health_check=SLOW)
 @given(worlds())
 def test_so_they_are_where_candidates_are_parsed_in_a_worker_thread(world):
     with mock.patch.object(handles, "AT_ONCE", 1):
         equals_the_full_set(world)
 
 
-@settings(max_examples=100, suppress_health_check=SLOW)
+@settings(max_examples=60, suppress_health_check=SLOW)
 @given(histories())
 def test_so_they_are_after_each_edit(worlds):
     edits_equal_the_full_set(worlds)
 
 
-@settings(max_examples=150, suppress_health_check=SLOW)
+@settings(max_examples=100, suppress_health_check=SLOW)
 @given(lists())
 def test_the_queries_of_a_list_are_answered_so_too(world):
     many_equal_the_full_set(world)
@@ -76,9 +91,8 @@ def read(says: Says) -> Constraint:
 def test_what_is_drawn_is_of_every_kind():
     seen: Counter[str] = Counter()
 
-    @settings(max_examples=300, database=None, derandomize=True, phases=[Phase.generate], suppress_health_check=SLOW)
-    @given(worlds())
-    def count(world):
+    for number in range(300):
+        world = drawn_world(Random(number))
         whole = FullSet(world)
         total = len(world.policies) + len(world.links)
         mode = "schema" if world.declared is not None else "no schema"
@@ -100,8 +114,6 @@ def test_what_is_drawn_is_of_every_kind():
             seen["several slices"] += len(query.entities) > 1
             seen["deep"] += any(len(found) > 5 for found in whole.ancestors(query).values())
 
-    count()
-    print(dict(seen))
     queries = seen["queries"]
     assert seen["schema"] > 60 < seen["no schema"]
     assert seen["schema: allow"] + seen["no schema: allow"] > queries / 8

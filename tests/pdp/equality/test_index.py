@@ -9,21 +9,28 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, given, settings
 
 from authz.core.cedar_scope import Constraint, Scope
 from authz.core.model import EntityUid, Query
 from authz.pdp.index import Place
+from tests.pdp.equality.evenly import evenly, found_out
 from tests.pdp.equality.full_set import FullSet
-from tests.pdp.equality.indexes import Indexed, Places, finds_what_matches, indexed, place
+from tests.pdp.equality.indexes import Places, drawn_index, finds_what_matches, indexed, place
 
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
+NUMBERS = range(1_000)
+"""Most mutants are found out by the first twenty."""
 
 
 @settings(max_examples=200, suppress_health_check=SLOW)
 @given(indexed())
 def test_it_finds_what_matches_by_cedars_rules_after_each_change(drawn):
     finds_what_matches(drawn)
+
+
+def test_so_it_does_in_worlds_that_are_drawn_evenly():
+    evenly(drawn_index, finds_what_matches, range(150))
 
 
 def given_alone(role: str, uid: EntityUid, whole: FullSet, query: Query) -> Place:
@@ -66,7 +73,7 @@ def without_groups(*roles: str) -> Places:
     ],
 )
 def test_an_index_that_is_told_the_wrong_ancestors_is_found_out(places):
-    assert found_out(lambda drawn: finds_what_matches(drawn, places=places))
+    assert found_out(drawn_index, lambda drawn: finds_what_matches(drawn, places=places), NUMBERS)
 
 
 def everywhere(change: Callable[[Constraint], Constraint]) -> Callable[[Scope], Scope]:
@@ -114,19 +121,4 @@ def swapped(scope: Scope) -> Scope:
     ],
 )  # fmt: skip
 def test_an_index_of_wrongly_read_heads_is_found_out(read):
-    assert found_out(lambda drawn: finds_what_matches(drawn, read=read))
-
-
-def found_out(check: Callable[[Indexed], None]) -> bool:
-    """Does the property fail within some hundred examples? Most mutants need less than fifty."""
-
-    @settings(max_examples=2_000, database=None, derandomize=True, phases=[Phase.generate], suppress_health_check=SLOW)
-    @given(indexed())
-    def run(drawn: Indexed) -> None:
-        check(drawn)
-
-    try:
-        run()
-    except AssertionError:
-        return True
-    return False
+    assert found_out(drawn_index, lambda drawn: finds_what_matches(drawn, read=read), NUMBERS)

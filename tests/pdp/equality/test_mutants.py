@@ -8,8 +8,6 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 
 from authz.core.model import Entity, EntityUid, Query
 from authz.pdp import alike, ancestry, slices
@@ -17,11 +15,13 @@ from authz.pdp.ancestry import Local
 from authz.pdp.cedar import CedarDecisionPoint
 from authz.pdp.cedar_json import entity_text
 from authz.pdp.index import Found, Narrowed, Place, PolicyIndex, group
-from tests.pdp.equality.lists import lists
+from tests.pdp.equality.evenly import found_out
+from tests.pdp.equality.lists import drawn_list
 from tests.pdp.equality.properties import equals_the_full_set, many_equal_the_full_set
-from tests.pdp.equality.worlds import World, worlds
+from tests.pdp.equality.worlds import drawn_world
 
-SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
+NUMBERS = range(1_000)
+"""Most mutants are found out by the first twenty."""
 ancestors, prepared, found_by = ancestry.World.ancestors, slices.Slices.prepared, Narrowed.found
 united = ancestry.united
 
@@ -88,25 +88,10 @@ MUTANTS_OF_LISTS = {
 @pytest.mark.parametrize(("place", "name", "wrong"), MUTANTS.values(), ids=MUTANTS.keys())
 def test_a_mutant_is_found_out(place, name, wrong):
     with mock.patch.object(place, name, wrong):
-        assert found_out(worlds(), equals_the_full_set)
+        assert found_out(drawn_world, equals_the_full_set, NUMBERS)
 
 
 @pytest.mark.parametrize(("place", "name", "wrong"), MUTANTS_OF_LISTS.values(), ids=MUTANTS_OF_LISTS.keys())
 def test_a_mutant_that_decides_lists_is_found_out(place, name, wrong):
     with mock.patch.object(place, name, wrong):
-        assert found_out(lists(), many_equal_the_full_set)
-
-
-def found_out(drawn: st.SearchStrategy[World], check: Callable[[World], None]) -> bool:
-    """Does the property fail within a thousand or two examples? Most mutants need less than fifty."""
-
-    @settings(max_examples=2_000, database=None, derandomize=True, phases=[Phase.generate], suppress_health_check=SLOW)
-    @given(drawn)
-    def run(world: World) -> None:
-        check(world)
-
-    try:
-        run()
-    except AssertionError:
-        return True
-    return False
+        assert found_out(drawn_list, many_equal_the_full_set, NUMBERS)

@@ -21,6 +21,8 @@ from tests.pdp.equality.schemas import Declared, schemas
 _IDS = ("p", "a`b", "policy0", "policy1", 'ü "x"', "link:policy0", "n#1", "a b", "::")
 _SIZES = (12, 9, 7, 5, 3, 1, 0)
 """How many policies; a small world is drawn seldom, and shrunk to at once."""
+Below = Mapping[EntityUid, Collection[EntityUid]]
+"""Of each entity: what is in it."""
 _TAGS: tuple[dict[str, Value], ...] = ({}, {"k": "v"}, {"k": "w", "l": "v"})
 
 
@@ -85,8 +87,7 @@ def _policy(drawn: Drawn) -> Policy:
     return Policy(id=drawn.id, text=drawn.text, effect=drawn.effect)
 
 
-@st.composite
-def worlds(draw: Draw, *, queries: int = 6) -> World:
+def drawn_world(draw: Draw, *, queries: int = 6) -> World:
     """A world with up to so many queries."""
     called = names(draw)
     declared = schemas(draw, called) if chance(draw, 60) else None
@@ -103,7 +104,9 @@ def worlds(draw: Draw, *, queries: int = 6) -> World:
     )
 
 
-@st.composite
+worlds = st.composite(drawn_world)
+
+
 def edited(draw: Draw, world: World) -> World:
     """The world a while later: some policies, templates and links gone, changed, or new; the rest as it was."""
     policies, templates, _ = _policies(draw, world.names, world.declared)
@@ -135,8 +138,9 @@ def edited(draw: Draw, world: World) -> World:
 def _policies(
     draw: Draw, names: Names, declared: Declared | None
 ) -> tuple[tuple[Drawn, ...], tuple[Drawn, ...], tuple[Drawn, ...]]:
-    policies = [_drawn(draw, names, position) for position in range(pick(draw, _SIZES))]
-    templates = [_drawn(draw, names, 100 + position, template=True) for position in range(pick(draw, (0, 1, 2)))]
+    said: list[str] = []
+    policies = [_drawn(draw, names, position, said) for position in range(pick(draw, _SIZES))]
+    templates = [_drawn(draw, names, 100 + position, said, template=True) for position in range(pick(draw, (0, 1, 2)))]
     if declared is not None:
         # Of what would not validate the head is left, which does so nearly always.
         policies = [drawn if _valid(drawn.text, declared.text) else _bare(drawn) for drawn in policies]
@@ -150,10 +154,12 @@ def _policies(
     return tuple(policies), tuple(templates), tuple(links)
 
 
-def _drawn(draw: Draw, names: Names, position: int, *, template: bool = False) -> Drawn:
+def _drawn(draw: Draw, names: Names, position: int, said: list[str], *, template: bool = False) -> Drawn:
+    """A policy; now and then with the conditions of an earlier one, as many policies differ in their scopes alone."""
+    said.append(pick(draw, said) if said and chance(draw, 25) else conditions(draw, names))
     head, effect = heads(draw, names, template=template), pick(draw, (Effect.PERMIT, Effect.PERMIT, Effect.FORBID))
     mark = pick(draw, ("", "", '@deny_message("no")\n', '@permit("(principal, action in [")\n'))
-    text = f"{mark}{effect}{head.text(pick(draw, (0, 0, 0, 1, 2, 3)))} {conditions(draw, names)};"
+    text = f"{mark}{effect}{head.text(pick(draw, (0, 0, 0, 1, 2, 3)))} {said[-1]};"
     return Drawn(id=_IDS[position] if position < len(_IDS) else f"t{position}", effect=effect, head=head, text=text)
 
 
