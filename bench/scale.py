@@ -24,7 +24,7 @@ PEERS = REPOSITORY / ".peers"
 OURS, ENGINE, CEDARLING = "authz", "cedarpy, full set", "Cedarling"
 CERBOS = {"rules": "Cerbos, a rule a document", "policies": "Cerbos, a policy a document"}
 """By the form of `peer_cerbos`."""
-LIMIT = 180.0
+LIMIT = 60.0
 """Seconds that one contender may take for one size, from the start of its process; ours for all sizes together."""
 ALL_SIZES = 10
 """How many times as long ours may take, for it does all sizes in one process."""

@@ -123,6 +123,10 @@ _LITERALS = (  # what stands in the store alone, or nowhere
 _ERRING = (
     "{who} has level && {who}.level + 9223372036854775807 > 0",
     "9223372036854775807 + 1 > 0",
+    "9223372036854775807 * 2 > 0",
+    "principal == resource || (0 - 9223372036854775807) - 2 < 0",
+    "{who} has level && {who}.level * 9223372036854775807 > 2",
+    "resource has level && (resource.level > 1 || resource.level - 9223372036854775807 - 9 < 0)",
     "context has level && context.level + 9223372036854775807 > 0",
     "{who}.level > 1",
     "{user}.level > 1",
