@@ -215,8 +215,10 @@ class Narrowed:
 
     def _both(self, pair: str, resource: Place) -> Iterator[Row]:
         """Of policies that name both: the shorter of the two unions, less what the other side does not match."""
-        by_principal = self._union(pair, "principal", self._principal)
         by_resource = self._union(pair, "resource", resource)
+        if not by_resource:  # of most resources no policy speaks
+            return
+        by_principal = self._union(pair, "principal", self._principal)
         if sum(map(len, by_principal)) <= sum(map(len, by_resource)):
             rows, place, other = by_principal, resource, "resource"
         else:
