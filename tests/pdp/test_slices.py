@@ -12,6 +12,7 @@ from authz.core.cedar_text import scan_statements
 from authz.core.errors import DecisionUnavailable, Reason
 from authz.core.model import Effect, Entity, EntitySlice, EntityUid, Policy, PolicySnapshot, Query, Verdict
 from authz.pdp import slices as module
+from authz.pdp.ancestry import World
 from authz.pdp.cedar import CedarDecisionPoint, CedarSettings
 from authz.pdp.compiled import compile_snapshot
 
@@ -296,3 +297,43 @@ async def test_what_all_principals_share_is_one_object():
     assert groups[0] is groups[1]
     assert groups[2].shared is groups[0].shared
     assert len(groups[2]) == 4
+
+
+def friends(count: int) -> list[Entity]:
+    users = [EntityUid("User", str(number)) for number in range(count)]
+    return [Entity(uid=one, attributes={"friend": other}) for one, other in itertools.pairwise([*users, users[0]])]
+
+
+async def test_a_principal_is_told_with_what_some_policy_may_read(told):
+    ann = Entity(uid=ANN, attributes={"friend": EntityUid("User", "0"), "level": 1})
+    text = "permit(principal, action, resource) when { principal.level == 1 };"
+    assert (await point(text).decide(query(ann, *friends(50)))).verdict is Verdict.ALLOW
+    assert told.keys() == {"ann"}
+    assert told["ann"]["attrs"] == {"level": 1}
+
+
+async def test_a_list_does_not_walk_a_large_graph_for_each_resource(monkeypatch):
+    entities = friends(2_000)
+    documents = [
+        EntitySlice(entities=(Entity(uid=EntityUid("Doc", str(number)), attributes={"owner": entities[number].uid}),))
+        for number in range(100)
+    ]
+    token = EntitySlice(entities=(Entity(uid=ANN), *entities))
+    queries = [
+        Query(principal=ANN, action=READ, resource=document.entities[0].uid, entities=(token, document))
+        for document in documents
+    ]
+    text = """permit(principal, action, resource) when { resource.owner != principal };
+              permit(principal == User::"bob", action, resource) when { principal.friend == resource };"""
+    seen = 0
+    entity = World.entity
+
+    def counted(self, uid, local):
+        nonlocal seen
+        seen += 1
+        return entity(self, uid, local)
+
+    decider = point(text)
+    monkeypatch.setattr(World, "entity", counted)
+    assert {decision.verdict for decision in await decider.decide_many(queries)} == {Verdict.ALLOW}
+    assert seen < 100 * 500
