@@ -169,7 +169,11 @@ BAD = {
     ),
     "a fraction": (stored(("A::User", "u", []), level=1.5), f"{ENTITIES}:2", '`A::User::"u"`.level'),
     "a number of a million digits": ({ENTITIES: f'[\n{{"a": {"9" * 10**6}}}]'}, f"{ENTITIES}:2", "too many digits"),
-    "an entity's surrogate": (stored(("A::User", "\ud800", [])), f"{ENTITIES}:2", "its id holds half of a surrogate pair"),
+    "an entity's surrogate": (
+        stored(("A::User", "\ud800", [])),
+        f"{ENTITIES}:2",
+        "its id holds half of a surrogate pair",
+    ),
     "entities within entities": ({ENTITIES: "[\n" * 100_000}, f"{ENTITIES}:2", "nested too deeply"),
     "entities cut short": ({ENTITIES: '[\n{"uid":'}, f"{ENTITIES}:2", "entities"),
     "no list": ({ENTITIES: "{}"}, ENTITIES, "expected a list of entities"),
