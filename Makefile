@@ -104,11 +104,11 @@ wheel: .venv/product ## dist/: source distribution, and the wheel built from it
 .PHONY: lock
 lock: .uv/ready ## requirements/*.txt from *.in and pyproject.toml; ARGS=--upgrade for newer versions
 	$(COMPILE) requirements/lock.in -o requirements/lock.txt
-	$(COMPILE) pyproject.toml --extra grpc --extra fast requirements/dev.in -o requirements/dev.txt
+	$(COMPILE) pyproject.toml --extra avp --extra grpc --extra fast requirements/dev.in -o requirements/dev.txt
 	$(COMPILE) requirements/build.in -c requirements/dev.txt -o requirements/build.txt
 	$(COMPILE) requirements/tools.in -o requirements/tools.txt
 	$(COMPILE) requirements/peers.in -o requirements/peers.txt
-	$(COMPILE) pyproject.toml --extra demo --extra grpc -c requirements/dev.txt -c requirements/tools.txt -o requirements/demo.txt
+	$(COMPILE) pyproject.toml --extra avp --extra demo --extra grpc -c requirements/dev.txt -c requirements/tools.txt -o requirements/demo.txt
 
 .PHONY: clean
 clean: ## removes environments, caches and packages

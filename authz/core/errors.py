@@ -66,6 +66,9 @@ class Reason(StrEnum):
     CLAIMS_MISMATCH = "claims_mismatch"
     ATTRIBUTES_UNAVAILABLE = "attributes_unavailable"
     DECISION_UNAVAILABLE = "decision_unavailable"
+    DECISION_THROTTLED = "decision_throttled"
+    DECISION_MISCONFIGURED = "decision_misconfigured"
+    QUERY_REFUSED = "query_refused"
     FORBID_ERROR = "forbid_error"
     TOO_MANY_CANDIDATES = "too_many_candidates"
     TOO_MANY_ENTITIES = "too_many_entities"
@@ -164,7 +167,13 @@ class AttributesUnavailable(Unavailable):
 
 
 _BY_QUERY = frozenset(
-    {Reason.FORBID_ERROR, Reason.TOO_MANY_CANDIDATES, Reason.TOO_MANY_ENTITIES, Reason.TOO_MANY_ANCESTORS}
+    {
+        Reason.FORBID_ERROR,
+        Reason.QUERY_REFUSED,
+        Reason.TOO_MANY_CANDIDATES,
+        Reason.TOO_MANY_ENTITIES,
+        Reason.TOO_MANY_ANCESTORS,
+    }
 )
 
 

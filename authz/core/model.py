@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 
 from authz.core.errors import BEARER, Reason
 from authz.core.headers import Headers as Headers  # noqa: PLC0414 - nouns like the others, told to mypy
+from authz.core.identity_source import StoreIdentitySource as StoreIdentitySource  # noqa: PLC0414
 from authz.core.values import Entity as Entity  # noqa: PLC0414
 from authz.core.values import EntitySlice as EntitySlice  # noqa: PLC0414
 from authz.core.values import EntityUid as EntityUid  # noqa: PLC0414
@@ -119,6 +120,18 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Caching:
+    """How long an answer may be given again, where a decision cache is in use. Says nothing about the question."""
+
+    allow: float
+    """Seconds for an allow; 0: never."""
+    deny: float
+    """Seconds for a deny; 0: never."""
+    until: float | None = None
+    """Seconds since the epoch past which no answer counts: the token's expiry, or that of another source's value."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
     """Cedar's question; a decision point's only input.
 
@@ -132,6 +145,8 @@ class Query:
     context: Mapping[str, Value] = field(default_factory=dict)
     entities: tuple[EntitySlice, ...] = ()
     credential: Credential | None = field(default=None, compare=False, repr=False)
+    caching: Caching | None = field(default=None, compare=False, repr=False)
+    """None: the answer is not kept."""
 
 
 class Verdict(StrEnum):
@@ -173,6 +188,8 @@ class Decision:
     """Version of the policy set."""
     age: float = 0.0
     """Seconds since the policy set was known to be current."""
+    cached: bool = False
+    """Was it decided for an equal query before?"""
     left_out: tuple[str, ...] = ()
     """Names of what the schema does not declare and the engine was not told, such as `Ns::User.iat` and
     `context.token.jti`; sorted, without values. Only where a setting asks for it."""
@@ -275,6 +292,8 @@ class Policy:
     annotations: Mapping[str, str] = field(default_factory=dict)
     file: str = ""
     line: int | None = None
+    name: str = ""
+    """What people call it, where the store's ids are not theirs to choose (Verified Permissions: without `name/`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,6 +305,8 @@ class TemplateLink:
     values: Mapping[str, EntityUid]
     file: str = ""
     line: int | None = None
+    name: str = ""
+    """As of a `Policy`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,6 +324,8 @@ class PolicySnapshot:
     entities: str = "[]"
     """Cedar JSON; the store's own entities."""
     entities_file: str = ""
+    identity_source: StoreIdentitySource | None = None
+    """Whose tokens the store's policies are written for, where the store says so."""
     origin: str = ""
     loaded_at: float = 0.0
     """Seconds since the epoch."""
