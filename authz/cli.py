@@ -129,11 +129,26 @@ def _key(parser: argparse.ArgumentParser) -> Command:
     return main_key
 
 
+def _avp(parser: argparse.ArgumentParser) -> Command:
+    from authz.devtools.avp.arguments import add_avp_arguments
+    from authz.devtools.avp.command import main_avp
+
+    add_avp_arguments(parser)
+    return main_avp
+
+
 def _demo(parser: argparse.ArgumentParser) -> Command:
     from authz.devtools.demo import add_demo_arguments, main_demo
 
     add_demo_arguments(parser)
     return main_demo
+
+
+def _avp_local(parser: argparse.ArgumentParser) -> Command:
+    from authz.devtools.avp_local import add_avp_local_arguments, main_avp_local
+
+    add_avp_local_arguments(parser)
+    return main_avp_local
 
 
 def _completion(parser: argparse.ArgumentParser) -> Command:
@@ -149,7 +164,9 @@ _DEVTOOLS: Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], Command]]
     "routes": ("print the routes as they match, or which of them takes a request, and why", _routes),
     "token": ("verify one token, check by check", _token),
     "key": ("make an API key: shown once, and an entry with its hash for the file", _key),
+    "avp": ("bring a folder of policies and a policy store of Verified Permissions to the same content", _avp),
     "demo": ("try it: a real Envoy, a sample service, an issuer, four requests", _demo),
+    "avp-local": ("emulate Verified Permissions: a local endpoint for development and tests", _avp_local),
     COMPLETION: ("print a script for the shell's completion", _completion),
 }
 

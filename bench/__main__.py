@@ -15,8 +15,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from bench import (
+    avp,
     behind_envoy,
     beside,
+    cached,
     direct,
     idle,
     in_process,
@@ -81,6 +83,16 @@ async def _behind_envoy(plan: Plan) -> list[Row]:
     return [*hosts, *beside.peer_rows(runs, plan.peers)]
 
 
+async def _avp(plan: Plan) -> list[Row]:
+    return avp.rows(*await avp.measure(runs=plan.runs, say=plan.say))
+
+
+async def _cached(plan: Plan) -> list[Row]:
+    chosen = cached.contenders(plan.work)
+    runs = await behind_envoy.measure(plan.made, chosen, runs=plan.runs, duration=plan.duration, say=plan.say)
+    return cached.rows(runs)
+
+
 async def _in_process(plan: Plan) -> list[Row]:
     return in_process.rows(await in_process.measure(plan.made, plan.work, runs=plan.runs))
 
@@ -128,11 +140,13 @@ GROUPS: dict[str, Callable[[Plan], Awaitable[list[Row]]]] = {
     in_process.BENCH: _in_process,
     scale_decide.BENCH: _decide,
     scale_many.BENCH: _many,
+    avp.BENCH: _avp,
     scale_rows.BENCH: _scale,
     scale_load.BENCH: _load,
     scale_door.BENCH: _door_scale,
     HOSTS: _behind_envoy,
     PEERS: _behind_envoy,
+    cached.BENCH: _cached,
     direct.TLS: _tls,
     direct.WORKERS: _workers,
 }

@@ -122,6 +122,14 @@ class BareAsgiGrpc(BareAsgiHttp):
     door = "grpc"
 
 
+def _cached_routes(routes: Path, target: Path) -> Path:
+    """The same routes, each with a cache that outlives a run."""
+    found = yaml.safe_load(routes.read_text(encoding="utf-8"))
+    kept = [route | {"cache": {"allow": "10m", "deny": "10m"}} for route in found]
+    target.write_text(yaml.safe_dump(kept), encoding="utf-8")
+    return target
+
+
 class AuthzHttp(Authorizer):
     """`authz serve` with the workload: one door, the admin listener, the record to a file, metrics on."""
 
@@ -136,16 +144,19 @@ class AuthzHttp(Authorizer):
         host: Host | None = None,
         workers: int = 1,
         tls: bool = False,
+        cached: bool = False,
         launcher: Sequence[str] = ("-m", "bench.product"),
     ) -> None:
         """`work` holds the workload's files; `launcher` are Python's arguments that run authz. With `tls` there is
-        a second listener, at `tls_port`, with the work folder's certificate.
+        a second listener, at `tls_port`, with the work folder's certificate. With `cached` every route keeps its
+        decisions.
         """
         super().__init__(folder)
         self.work = work
         self.admin = free_port()
         self.tls_port = free_port() if tls else None
         self.workers = workers
+        self.cached = cached
         self.carrier: Host = host or CONSERVATIVE[self.door]
         self.launcher = launcher
 
@@ -162,6 +173,8 @@ class AuthzHttp(Authorizer):
             files = {"certificate": str(self.work / CERTIFICATE), "key": str(self.work / KEY)}
             doors.append({"address": f"127.0.0.1:{self.tls_port}", "tls": files})
         made = configuration(self.work, {self.door: doors, "admin": f"127.0.0.1:{self.admin}"})
+        if self.cached:
+            made["routes"] = str(_cached_routes(Path(made["routes"]), self.folder / "routes.yaml"))
         return made if self.carrier == CONSERVATIVE[self.door] else made | {"hosts": {self.door: self.carrier}}
 
     async def ready(self) -> bool:

@@ -163,7 +163,7 @@ def test_the_schemas_are_printed_for_editors(folder):
 def test_help_and_unknown_commands(folder):
     assert run("--help", folder=folder).returncode == 0
     assert run("--version", folder=folder).returncode == 0
-    for command in ("test", "routes", "token", "init", "demo", "serve", "check", "schema", "completion"):
+    for command in ("test", "routes", "token", "init", "demo", "serve", "check", "schema", "avp-local", "completion"):
         assert "usage: " in run(command, "--help", folder=folder).stdout
     done = run("nonsense", folder=folder)
     assert done.returncode == 2

@@ -19,7 +19,7 @@ from authz.authn.compact import UnverifiedToken, unverified_token
 from authz.authn.issuer import Issuer, check_claims, check_header
 from authz.authn.keys import ASYMMETRIC, SYMMETRIC, Keys, VerificationKey
 from authz.authn.revocation import DenyList
-from authz.core.claims import identity_from_claims
+from authz.core.claims import identity_from_claims, token_kind
 from authz.core.errors import Misconfigured, Problem, Reason, Unauthenticated
 from authz.core.model import Credential, Identity
 
@@ -160,13 +160,13 @@ class TokenVerifier:
         key = await _key(issuer, kid, alg)
         self._check_signature(token, key, alg)
         # From here on the claims are the issuer's words.
-        until = check_claims(token.claims, issuer, self._now())
+        until = check_claims(token.claims, issuer, self._now(), typ=token.header.get("typ", ""))
         # While the keys were awaited another request may have brought the same token.
         digest = sha256(text.encode("ascii")).digest()
         known = self._cache.get(digest)
         if known is not None and self._still_counts(digest, known):
             return known.identity
-        credential = Credential(kind=issuer.source.token, secret=text)
+        credential = Credential(kind=token_kind(token.claims, issuer.source), secret=text)
         identity = identity_from_claims(token.claims, issuer.source, issuer=issuer.issuer, credential=credential)
         verified = _Verified(
             identity=identity, issuer=issuer, until=until, key=key, alg=alg, places=-(-len(text) // PLACE)

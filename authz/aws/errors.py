@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
+from authz.core.errors import Misconfigured
+
 
 class Kind(StrEnum):
     """What to do about a failed call."""
@@ -24,6 +26,8 @@ class Kind(StrEnum):
     """None found, expired, or refused: mend the credentials."""
     DENIED = "denied"
     """The role lacks a permission: mend the IAM policy."""
+    SETTINGS = "settings"
+    """There can be no client: mend the configuration."""
     MISSING = "missing"
     """There is no such policy store, policy or alias: mend the configuration."""
     INVALID = "invalid"
@@ -71,24 +75,57 @@ _KINDS = {
 }
 
 
+_CREDENTIAL_CALLS = frozenset(
+    {"AssumeRole", "AssumeRoleWithSAML", "AssumeRoleWithWebIdentity", "GetRoleCredentials", "CreateToken"}
+)
+"""Operations of other services, by which the SDK gets credentials; whatever their error's code says, it is that."""
+
+
 def classified(error: Exception, operation: str) -> AvpError:
-    """Any exception of a boto3 call. What is no botocore error is raised again as it is."""
+    """Any exception of a boto3 call. What no call can raise is raised again as it is."""
+    from botocore import exceptions as boto
+    from botocore.parsers import ResponseParserError
+
+    if isinstance(error, AvpError):
+        return error
+    if isinstance(error, Misconfigured):
+        return AvpError(Kind.SETTINGS, operation, str(error), code="Misconfigured")
+    if isinstance(error, boto.ClientError):
+        if error.operation_name in _CREDENTIAL_CALLS:
+            return _no_credentials(error, operation, f"{error.operation_name} was refused")
+        return _answered(error.response, operation)
+    if isinstance(error, boto.BotoCoreError):  # before OSError, which some of them are
+        return _of_sdk(error, operation)
+    if isinstance(error, RecursionError):
+        return AvpError(Kind.INVALID, operation, "a value is nested too deeply", code="RecursionError")
+    if isinstance(error, OSError):
+        # The SDK reads token files (web identity, Pod Identity) with each renewal, and lets their errors through.
+        return _no_credentials(error, operation, "a file of the credentials cannot be read")
+    if isinstance(error, (ResponseParserError, ValueError, TypeError, AttributeError, KeyError)):
+        # What is JSON, and no object, the SDK takes apart as if it were one.
+        text = f"the answer cannot be read ({type(error).__name__})"
+        return AvpError(Kind.UNREACHABLE, operation, text, code=type(error).__name__)
+    raise error
+
+
+def _of_sdk(error: Exception, operation: str) -> AvpError:
     from botocore import exceptions as boto
 
-    if isinstance(error, boto.ClientError):
-        return _answered(error.response, operation)
     if isinstance(error, boto.ParamValidationError):
         return AvpError(Kind.INVALID, operation, "the SDK refuses the input", code="ParamValidation")
     if isinstance(error, (boto.NoCredentialsError, boto.PartialCredentialsError, boto.CredentialRetrievalError)):
-        text = "no credentials: see boto3's chain (environment, profile, web identity, container, instance role)"
-        return AvpError(Kind.CREDENTIALS, operation, text, code=type(error).__name__)
+        text = "see boto3's chain (environment, profile, web identity, container, instance role)"
+        return _no_credentials(error, operation, text)
     if isinstance(error, (boto.TokenRetrievalError, boto.UnauthorizedSSOTokenError, boto.SSOTokenLoadError)):
-        text = "the credentials' own token cannot be had"
-        return AvpError(Kind.CREDENTIALS, operation, text, code=type(error).__name__)
-    if isinstance(error, boto.BotoCoreError):
-        text = f"no answer ({type(error).__name__})"
-        return AvpError(Kind.UNREACHABLE, operation, text, code=type(error).__name__)
-    raise error
+        return _no_credentials(error, operation, "the credentials' own token cannot be had")
+    if isinstance(error, (boto.MetadataRetrievalError, boto.RefreshWithMFAUnsupportedError, boto.InvalidConfigError)):
+        return _no_credentials(error, operation, "they cannot be had or renewed")
+    text = f"no answer ({type(error).__name__})"
+    return AvpError(Kind.UNREACHABLE, operation, text, code=type(error).__name__)
+
+
+def _no_credentials(error: Exception, operation: str, text: str) -> AvpError:
+    return AvpError(Kind.CREDENTIALS, operation, f"no credentials: {text}", code=type(error).__name__)
 
 
 def _answered(response: Mapping[str, Any], operation: str) -> AvpError:
@@ -99,5 +136,7 @@ def _answered(response: Mapping[str, Any], operation: str) -> AvpError:
     if kind is None:
         kind = Kind.THROTTLED if status == 429 else Kind.FAULT
     fields = response.get("fieldList") or ()
-    details = tuple((str(one.get("path", "")), str(one.get("message", ""))) for one in fields)
+    details = tuple(
+        (str(one.get("path", "")), str(one.get("message", ""))) for one in fields if isinstance(one, Mapping)
+    )
     return AvpError(kind, operation, f"{code or status} ({kind.value})", details=details, code=code)

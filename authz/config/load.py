@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from authz.config.base import Shape
-from authz.config.routes import BodyShape, RouteShape
+from authz.config.routes import BodyShape, RouteCacheShape, RouteShape
 from authz.config.semantics import semantic_problems
 from authz.config.shape import ConfigShape
 from authz.config.yaml_text import Document, Place, read_document
@@ -170,10 +170,17 @@ def route_spec(shape: RouteShape, *, file: str, line: int | None) -> RouteSpec:
         protocol=shape.match.protocol,
         anonymous=shape.anonymous,
         headers=shape.headers,
+        cache=_cache(shape.cache),
         fail_open=shape.fail_open,
         file=file,
         line=line,
     )
+
+
+def _cache(shape: RouteCacheShape | None) -> tuple[float, float] | None:
+    if shape is None:
+        return None
+    return shape.allow, shape.allow / 10 if shape.deny is None else shape.deny
 
 
 def _body_rules(shape: BodyShape | None) -> BodyRules | None:
@@ -241,6 +248,7 @@ def _names(shape: type[Shape]) -> Iterable[str]:
 def _files(file: Path, shape: ConfigShape, documents: Iterable[Document]) -> frozenset[str]:
     names = [
         shape.deny_list,
+        shape.policies.entities,
         *(issuer.jwks_file for issuer in shape.issuers),
         *(i.ca_file for i in shape.issuers),
         *(one.api_keys.file for one in shape.authenticators if one.api_keys is not None),

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from authz.config.base import Shape
-from authz.config.fields import Flag, Names
+from authz.config.fields import Flag, Names, Seconds
 from authz.core.body import BodyKind
 
 
@@ -69,6 +69,15 @@ class BodyShape(Shape):
     """Take it for no body where none came. Risk: behind a proxy that passes on no bodies, each looks like none."""
 
 
+class RouteCacheShape(Shape):
+    """How long a route's answers are given again to equal questions, never past the token's expiry."""
+
+    allow: Seconds
+    """For an allow."""
+    deny: Seconds | None = None
+    """For a deny; at most as long. Default: a tenth of `allow`."""
+
+
 class RouteShape(Shape):
     """One route: which requests, and what they ask of the policies."""
 
@@ -90,5 +99,7 @@ class RouteShape(Shape):
     """Principal for requests without a credential. Default: they are answered with 401."""
     headers: dict[str, str] = {}  # noqa: RUF012
     """Identity headers for the upstream: name → template. A client's own are always replaced or removed."""
+    cache: RouteCacheShape | None = None
+    """Default: each request is decided anew."""
     fail_open: Flag = False
     """Let requests through during an outage of keys or policies. Risk: an outage opens this route. Recorded."""

@@ -51,7 +51,8 @@ def credential_problems(shape: ConfigShape) -> _Found:
             )
         for key, message in _authenticator(one):
             yield (*place, *key), message, "error"
-        if one.token is not None and not shape.issuers and "authenticators" in shape.model_fields_set:
+        known = shape.issuers or shape.policies.store != "files"  # a policy store may name an issuer itself
+        if one.token is not None and not known and "authenticators" in shape.model_fields_set:
             yield (*place, "token"), "there are no `issuers` whose token could be verified", "error"
 
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from authz.config.fields import Address
 from authz.config.semantic_credentials import credential_problems
 from authz.config.semantic_listeners import tls_problems
+from authz.config.semantic_policies import policy_problems
 from authz.config.semantic_responses import response_problems
 from authz.config.shape import SYMMETRIC, ConfigShape, IssuerShape
 from authz.config.yaml_text import Document, Place
@@ -33,6 +34,7 @@ def semantic_problems(shape: ConfigShape, document: Document) -> tuple[Problem, 
     """Everything that the shape alone cannot say."""
     findings = [*_listeners(shape), *_trust(shape), *_issuers(shape), *_record(shape), *_limits(shape)]
     findings += [*response_problems(shape), *tls_problems(shape, document), *credential_problems(shape)]
+    findings += policy_problems(shape)
     return tuple(
         Problem(message=message, file=document.file, line=document.line(place), severity=severity)
         for place, message, severity in findings
@@ -71,7 +73,6 @@ def _trust(shape: ConfigShape) -> Iterator[Finding]:
 
 def _issuers(shape: ConfigShape) -> Iterator[Finding]:
     names: dict[str, int] = {}
-    principals: dict[tuple[str | None, str | None], str] = {}
     for index, issuer in enumerate(shape.issuers):
         place: Place = ("issuers", index)
         if issuer.issuer in names:
@@ -80,18 +81,10 @@ def _issuers(shape: ConfigShape) -> Iterator[Finding]:
         names[issuer.issuer] = index
         for key, message in _issuer(issuer):
             yield (*place, key), message, "error"
-        same = (issuer.principal.type, issuer.principal.prefix)
-        if same in principals and "cognito-idp." not in issuer.issuer:
-            message = (
-                f"tokens of `{issuer.issuer}` and `{principals[same]}` would name the same principals; "
-                "give each its own `principal.prefix`"
-            )
-            yield (*place, "principal"), message, "error"
-        principals[same] = issuer.issuer
 
 
 def _issuer(issuer: IssuerShape) -> Iterator[tuple[str, str]]:
-    if not issuer.audience or not all(issuer.audience):
+    if ("audience" in issuer.model_fields_set and not issuer.audience) or not all(issuer.audience):
         yield "audience", "`audience` is empty: tokens meant for any other service would count here"
     if issuer.leeway > MAX_LEEWAY:
         yield "leeway", f"`leeway` is longer than {MAX_LEEWAY} s: tokens would count long after they expired"

@@ -10,6 +10,7 @@ from authz.config.base import Shape as Shape  # noqa: PLC0414 - for those who lo
 from authz.config.credentials import BEARER, AuthenticatorShape
 from authz.config.fields import Flag, Names, Network, Seconds
 from authz.config.listeners import HostsShape, ListenersShape
+from authz.config.policies import PoliciesShape
 from authz.config.responses import ResponsesShape
 from authz.config.routes import RouteShape
 
@@ -57,12 +58,14 @@ class IssuerShape(Shape):
 
     issuer: str
     """The exact `iss`. Keys come by OIDC discovery unless one of the four key settings stands below."""
-    audience: Names
-    """Accepted `aud` (Cognito access tokens: `client_id`); at least one."""
+    audience: Names = ()
+    """Accepted `aud` (Cognito access tokens: `client_id`). Required, unless the store's identity source names some."""
+    any_audience: Flag = False
+    """Take tokens whoever they are meant for, where the store's identity source names nobody. Risk: all of them."""
     algorithms: tuple[Algorithm, ...] = ("RS256",)
     """Accepted signature algorithms. HS… only together with `secret`."""
-    token: Literal["access", "id"] = "access"
-    """`access`: claims are `context.token`. `id`: claims are the principal's attributes."""
+    token: Literal["access", "id", "either"] = "access"
+    """`access`: claims are `context.token`. `id`: claims are the principal's attributes. `either`: Cognito only."""
     leeway: Seconds = 30.0
     """Tolerance for `exp`, `nbf`, `iat`."""
     jwks_uri: str | None = None
@@ -92,24 +95,6 @@ class IssuerShape(Shape):
     principal: Principal = Principal()
     groups: Groups | None = None
     """Default: tokens name no groups."""
-
-
-class PoliciesShape(Shape):
-    """Where policies are kept, and how they are decided."""
-
-    store: Literal["files"] = "files"
-    path: str
-    """Folder with `*.cedar`, the schema, `entities.json` and `links.json`."""
-    on_forbid_error: Literal["skip", "fail"] = "skip"
-    """What happens where a forbid cannot be evaluated: `skip` is Cedar's rule, `fail` gives no decision (503)."""
-    validate_requests: Flag = False
-    """Check each request against the schema in the engine; what does not fit is a failure."""
-    validate_entities: Flag = False
-    """Check each entity of a request against the schema in the engine; what does not fit is a failure."""
-    max_age: Seconds | None = None
-    """How long a policy set may decide after a change of its files was rejected. Default: for ever."""
-    trial: Flag = True
-    """Let the engine read what is new of a policy set in a child process first, which may crash in its place."""
 
 
 class PathsShape(Shape):

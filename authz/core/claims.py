@@ -26,6 +26,8 @@ from authz.core.model import Credential, Entity, EntitySlice, EntityUid, Identit
 MAX_ID = 612
 """Characters of an entity's id; the limit of Verified Permissions (EntityIdentifier.entityId)."""
 MAX_GROUPS = 1000
+MAX_STORE_GROUPS = 99
+"""Of a principal that Verified Permissions is asked about too (quotas, "Transitive parents": 100 with itself)."""
 MAX_DEPTH = 16
 """Levels of arrays and objects in one claim."""
 MAX_ITEMS = 1000
@@ -36,6 +38,7 @@ MAX_SECONDS = float(2**53)
 """Beyond this a number of seconds is not exact, and no date."""
 
 TokenKind: TypeAlias = Literal["access", "id"]
+TokenSelection: TypeAlias = Literal["access", "id", "either"]
 
 _LONG = range(-(2**63), 2**63)
 _TYPE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:::[A-Za-z_][A-Za-z0-9_]*)*")
@@ -64,8 +67,10 @@ class IdentitySource:
     """Entity type of the groups; None: groups are not mapped."""
     group_claim: str | None = None
     """Claim with the groups: an array of strings, or a string of words."""
-    token: TokenKind = "access"
-    """The one kind of token this issuer is used for."""
+    max_groups: int = MAX_GROUPS
+    """A token with more is refused."""
+    token: TokenSelection = "access"
+    """The kind of token that counts; `either`: each token says its own, by the claim `token_use` (Amazon Cognito)."""
 
     def __post_init__(self) -> None:
         problems = [
@@ -95,7 +100,8 @@ def identity_from_claims(
     `subject` is the claim `sub`, or the id claim where a token has no `sub`.
 
     Raises:
-        Unauthenticated: `token_claims`, where the id, the groups or `exp` are not as the source expects.
+        Unauthenticated: `token_claims`, where the id, the groups or `exp` are not as the source expects;
+            `token_type`, where the source takes either kind and the token does not say its own.
     """
     _refuse_colliding_names(claims)
     value = claims.get(source.id_claim)
@@ -103,7 +109,7 @@ def identity_from_claims(
         raise _bad(f"expected the claim `{source.id_claim}` to be a non-empty string")
     uid = EntityUid(source.principal_type, _entity_id(source, value, source.id_claim))
     groups = _groups(claims, source)
-    access = source.token == "access"
+    access = token_kind(claims, source) == "access"
     principal = Entity(uid=uid, attributes={} if access else _attributes(claims), parents=frozenset(groups))
     subject = claims.get("sub")
     return Identity(
@@ -117,6 +123,23 @@ def identity_from_claims(
         token=_token_context(claims) if access else None,
         credential=credential,
     )
+
+
+def token_kind(claims: Mapping[str, object], source: IdentitySource) -> TokenKind:
+    """The kind of a verified token: the only one that the source takes, or that which the token says.
+
+    Raises:
+        Unauthenticated: `token_type`, where the source takes either and the token says neither.
+    """
+    if source.token != "either":
+        return source.token
+    match claims.get("token_use"):
+        case "access":
+            return "access"
+        case "id":
+            return "id"
+        case _:
+            raise Unauthenticated(Reason.TOKEN_TYPE, "expected the claim `token_use` to be `access` or `id`")
 
 
 def numeric_date(claims: Mapping[str, object], name: str) -> float | None:
@@ -196,9 +219,9 @@ def _groups(claims: Mapping[str, object], source: IdentitySource) -> tuple[Entit
     if source.group_type is None or source.group_claim is None:
         return ()
     names = _group_names(claims, source.group_claim)
-    if len(names) > MAX_GROUPS:
-        raise _bad(f"the claim `{source.group_claim}` has more than {MAX_GROUPS} groups")
     ids = {_entity_id(source, name, source.group_claim): None for name in names}  # distinct, in order
+    if len(ids) > source.max_groups:
+        raise _bad(f"the claim `{source.group_claim}` has more than {source.max_groups} groups")
     return tuple(EntityUid(source.group_type, id) for id in ids)
 
 

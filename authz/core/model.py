@@ -180,6 +180,8 @@ class Decision:
     verdict: Verdict
     policies: tuple[str, ...] = ()
     """Determining policies, sorted: the matching forbids if any, else the matching permits."""
+    names: tuple[str, ...] = ()
+    """The names of `policies`, in their order, where the store gives names beside ids; empty: the ids are names."""
     errors: tuple[PolicyError, ...] = ()
     messages: tuple[str, ...] = ()
     """`@deny_message` annotations of the determining forbids."""
@@ -193,6 +195,11 @@ class Decision:
     left_out: tuple[str, ...] = ()
     """Names of what the schema does not declare and the engine was not told, such as `Ns::User.iat` and
     `context.token.jti`; sorted, without values. Only where a setting asks for it."""
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The determining policies as people call them."""
+        return self.names or self.policies
 
 
 class Stage(StrEnum):
@@ -253,8 +260,8 @@ class Denied:
 
     @property
     def policies(self) -> tuple[str, ...]:
-        """Determining policies, empty before a decision and on implicit deny."""
-        return self.decision.policies if self.decision is not None else ()
+        """Determining policies by name, empty before a decision and on implicit deny."""
+        return self.decision.named if self.decision is not None else ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -324,6 +331,9 @@ class PolicySnapshot:
     entities: str = "[]"
     """Cedar JSON; the store's own entities."""
     entities_file: str = ""
+    keeps_misfits: bool = False
+    """Does the store have policies decide that its schema does not allow? (Verified Permissions, whose schema may
+    change under them, and without STRICT.)"""
     identity_source: StoreIdentitySource | None = None
     """Whose tokens the store's policies are written for, where the store says so."""
     origin: str = ""

@@ -14,6 +14,7 @@ from authz.core.errors import (
     AuthzError,
     KeysUnavailable,
     NoRoute,
+    PoliciesUnavailable,
     Reason,
     RequestRefused,
     Unauthenticated,
@@ -72,6 +73,8 @@ class Authorizer:
     decision_point: DecisionPoint
     anonymous: Mapping[EntityUid, Identity] = field(default_factory=dict)
     information: Mapping[str, InformationPoint] = field(default_factory=dict)
+    waiting: str = ""
+    """Why there are no policies yet, and so no issuers: every check fails. Empty: there are."""
 
     async def check(self, request: Request, trail: Trail) -> Outcome:
         """The outcome for a request. Raises nothing but what cancels the task (BaseException)."""
@@ -87,6 +90,8 @@ class Authorizer:
             trail.route = route
             if request.headers.aliases:
                 route.check_aliases(request.headers)
+            if self.waiting:
+                raise PoliciesUnavailable(self.waiting)
 
             trail.enter(Stage.AUTHENTICATE)
             identity = trail.identity = await self._authenticate(route, request, trail)
@@ -154,6 +159,7 @@ class Authorizer:
             context={**query.context, "pip": pip},
             entities=(*query.entities, *(attributes.entities for attributes in found.values())),
             credential=query.credential,
+            caching=query.caching,
         )
 
 

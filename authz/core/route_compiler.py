@@ -23,7 +23,7 @@ from authz.core.model import EntityUid, Protocol, Value
 from authz.core.route_conflicts import conflicts
 from authz.core.routes import ContextAttribute, Route, RouteTable, Segment
 
-RESERVED_CONTEXT = frozenset({"token", "pip"})
+RESERVED_CONTEXT = frozenset({"token", "pip", "ages"})
 _METHODS = re.compile(r"[A-Z][A-Z0-9-]{0,31}")
 _HOST = re.compile(r"\*|(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\]")
 _PARAMETER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(\.\.\.)?\}")
@@ -76,6 +76,8 @@ class RouteSpec:
     headers: Mapping[str, str] = field(default_factory=dict)
     information: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Information point → its keys' templates."""
+    cache: tuple[float, float] | None = None
+    """Seconds that an allow and a deny may be given again; None: never."""
     fail_open: bool = False
     file: str = ""
     line: int | None = None
@@ -152,6 +154,7 @@ class _Compiler:
             anonymous=self._try(lambda: parse_uid(spec.anonymous) if spec.anonymous is not None else None, None),
             headers=tuple((self._header(name), self._template(text)) for name, text in spec.headers.items()),
             information=self._information(),
+            cache=spec.cache,
             fail_open=spec.fail_open,
             file=spec.file,
             line=spec.line,
@@ -161,6 +164,8 @@ class _Compiler:
             self._problem("the resource's `id` is empty; give a template such as `{path.id}`")
         if len(set(spec.authenticators)) < len(spec.authenticators):
             self._problem("an authenticator stands twice in `authenticators`; each is asked once")
+        if spec.cache is not None and spec.cache[1] > spec.cache[0]:
+            self._problem("`cache.deny` is longer than `cache.allow`: whoever is granted access would wait for it")
         if spec.protocol == "tcp":
             self._connection(spec, segments)
         if len({name.lower() for name in spec.headers}) < len(spec.headers):
@@ -248,7 +253,8 @@ class _Compiler:
         for name, attribute in self.spec.context.items():
             if name in RESERVED_CONTEXT:
                 self._problem(
-                    f"`context.{name}` is reserved: `token` holds the token's claims, `pip` what was looked up"
+                    f"`context.{name}` is reserved: `token` holds the token's claims, `pip` what was looked up, "
+                    "`ages` how old that is"
                 )
             if (attribute.source is None) == (attribute.value is None):
                 self._problem(f"`context.{name}` needs exactly one of `from` and `value`")

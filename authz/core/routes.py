@@ -20,10 +20,12 @@ from authz.core.headers import Headers
 from authz.core.lookup import Lookup, Memo, Source, bad_value
 from authz.core.mapping import Template
 from authz.core.model import (
+    Caching,
     Entity,
     EntitySlice,
     EntityUid,
     HeaderEdits,
+    Identity,
     Protocol,
     Query,
     Request,
@@ -90,6 +92,8 @@ class Route:
     foreign_headers: tuple[str, ...] = ()
     """Identity headers that only other routes set: a client's own must not pass here either."""
     information: tuple[tuple[str, tuple[tuple[str, Template], ...]], ...]
+    cache: tuple[float, float] | None = None
+    """Seconds that an allow and a deny may be given again; None: never."""
     fail_open: bool
     file: str = ""
     line: int | None = None
@@ -133,7 +137,13 @@ class Route:
             context=self._context(lookup),
             entities=slices,
             credential=identity.credential,
+            caching=self._caching(identity) if self.cache is not None else None,
         )
+
+    def _caching(self, identity: Identity) -> Caching | None:
+        if self.cache is None:
+            return None
+        return Caching(allow=self.cache[0], deny=self.cache[1], until=identity.expires_at)
 
     def _context(self, lookup: Lookup) -> Mapping[str, Value]:
         known = lookup.memo.context(self.name, lookup, self._context_of_identity)

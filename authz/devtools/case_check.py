@@ -166,7 +166,7 @@ def _name(outcome: Outcome) -> str:
 def _policies(outcome: Outcome) -> tuple[str, ...]:
     match outcome:
         case Allowed():
-            return outcome.decision.policies
+            return outcome.decision.named
         case Denied():
             return outcome.policies
         case Failed():
@@ -187,7 +187,7 @@ def _decided(outcome: Outcome) -> str:
 
 
 def _hints(case: Case, outcome: Outcome, record: Record, assembly: Assembly) -> Iterator[str]:
-    known = sorted(assembly.compiled.rows)
+    known = sorted(row.name or row.id for row in assembly.compiled.rows.values())
     for name in sorted(set(case.shape.expect.policies or ()) - set(known)):
         near = difflib.get_close_matches(name, known, n=1)
         yield f"there is no policy `{name}`" + (f"; did you mean `{near[0]}`?" if near else "")

@@ -135,7 +135,7 @@ class IssuerSettings(_Shape):
 
     issuer: Annotated[str, Field(min_length=1)] = DEFAULT_ISSUER
     audience: Names = (DEFAULT_AUDIENCE,)
-    token: Literal["access", "id"] = "access"
+    token: Literal["access", "id", "either"] = "access"
     leeway: Seconds = 30.0
     types: Names | None = None
     clients: Names = ()

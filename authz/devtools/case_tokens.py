@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from authz.authn.issuer import DEFAULT_TYPES, Issuer
 from authz.authn.jwks import StaticKeys
+from authz.core.claims import TokenKind
 from authz.wiring.issuers import IssuerPlan
 
 LIFETIME = 300
@@ -59,25 +60,36 @@ class Signer:
         """
         given = {name: _moment(value, now) if name in _TIMES else value for name, value in claims.items()}
         payload = {name: value for name, value in (self._needed(given, int(now)) | given).items() if value is not None}
-        headers = {"typ": _type(self.issuer), **({"kid": KID} if not self.issuer.keys.symmetric else {})}
+        headers = {
+            "typ": _type(self.issuer, self._kind(given)),
+            **({"kid": KID} if not self.issuer.keys.symmetric else {}),
+        }
         # Not `jwt.encode`: it refuses what a case may well want to send, such as a number as `sub`.
         body = json.dumps(payload, separators=(",", ":")).encode()
         return jwt.PyJWS().encode(body, self.key, algorithm=self.algorithm, headers=headers)
 
     def _needed(self, given: Mapping[str, Any], now: int) -> dict[str, Any]:
-        shape, kind = self.plan.shape, self.issuer.source.token
+        shape, kind = self.plan.shape, self._kind(given)
+        audience = shape.audience or (KID,)  # where any will do
         needed: dict[str, Any] = {"iss": shape.issuer, "iat": now, "exp": now + LIFETIME}
         if self.issuer.cognito:
             needed["token_use"] = kind
         if self.issuer.cognito and kind == "access":
             # A Cognito access token has no `aud`: who asked for it is whom it is meant for.
-            both = [name for name in shape.audience if not shape.clients or name in shape.clients]
-            needed["client_id"] = (both or shape.audience)[0]
+            both = [name for name in audience if not shape.clients or name in shape.clients]
+            needed["client_id"] = (both or audience)[0]
         else:
-            needed["aud"] = shape.audience[0]
+            needed["aud"] = audience[0]
             if shape.clients and not given.keys() & {"azp", "client_id", "cid"}:
                 needed["azp"] = shape.clients[0]
         return needed
+
+    def _kind(self, given: Mapping[str, Any]) -> TokenKind:
+        """Where either kind counts, a token is an access token, unless its case says that it is an ID token."""
+        kind = self.issuer.source.token
+        if kind != "either":
+            return kind
+        return "id" if given.get("token_use") == "id" else "access"
 
 
 def signer_for(signers: Sequence[Signer], claims: Mapping[str, Any]) -> Signer:
@@ -108,8 +120,8 @@ def _private_key(algorithm: str) -> Any:
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
-def _type(issuer: Issuer) -> str:
-    types = issuer.types or DEFAULT_TYPES[issuer.source.token]
+def _type(issuer: Issuer, kind: TokenKind) -> str:
+    types = issuer.types or DEFAULT_TYPES[kind]
     # RFC 9068, section 2.1, names the type of access tokens; where it is accepted, it is the one to send.
     return next((name for name in ("at+jwt", "jwt") if name in types), min(types))
 

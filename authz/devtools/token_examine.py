@@ -182,18 +182,24 @@ class _Steps:
 
     def _claims(self) -> Iterator[Check]:
         claims, issuer = self._parts.claims, self._known
-        plain = replace(issuer, audiences=frozenset(), clients=frozenset(), cognito=False)
-        ahead: dict[str, Any] = {"exp": self.now + 1, "token_use": issuer.source.token}
+        plain = replace(issuer, audiences=frozenset(), clients=frozenset())
+        kind = issuer.source.token
+        if kind == "either":
+            kind = "id" if claims.get("token_use") == "id" else "access"
+        ahead: dict[str, Any] = {"exp": self.now + 1, "token_use": kind}
         terms: Mapping[str, tuple[tuple[str, ...], Issuer]] = {
             **{name: ((name,), plain) for name in ("exp", "nbf", "iat", "sub", "jti")},
-            "token_use": (("token_use",), replace(plain, cognito=issuer.cognito)),
-            "aud": (("aud", "client_id"), replace(issuer, clients=frozenset())),
+            "token_use": (("token_use",), plain),
+            "aud": (("aud", "client_id", "cid"), replace(issuer, clients=frozenset())),
             "clients": (_CLIENTS, replace(plain, clients=issuer.clients)),
         }
         for name, (members, on) in terms.items():
             given = _only(claims, members)
             part = {member: value for member, value in ahead.items() if member not in members} | given
-            yield _tried(name, partial(check_claims, part, on, self.now), partial(self._claim_told, name, given))
+            typ = self._parts.header.get("typ", "") if name == "token_use" else ""
+            yield _tried(
+                name, partial(check_claims, part, on, self.now, typ=typ), partial(self._claim_told, name, given)
+            )
 
     def _claim_told(self, name: str, given: Mapping[str, Any]) -> str:
         issuer = self._known

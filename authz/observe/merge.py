@@ -20,6 +20,9 @@ Rule: TypeAlias = Literal["sum", "max", "min", "join"]
 GAUGES: Mapping[str, Rule] = {
     "authz_in_flight": "sum",
     "authz_token_cache_size": "sum",
+    "authz_decision_cache_size": "sum",
+    "authz_parity_alarm": "max",
+    "authz_fallback_open": "max",
     "authz_policy_set_age_seconds": "max",
     "authz_key_set_age_seconds": "max",
     "authz_certificate_expiry_seconds": "min",

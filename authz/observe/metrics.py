@@ -29,6 +29,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.utils import floatToGoString
 
 from authz.core.model import Decision, Record, Stage
+from authz.observe.decision_metrics import DecidingReading, deciding_metrics
 from authz.observe.exposition import rendered
 from authz.observe.redact import outcome_word
 from authz.observe.values import clean
@@ -39,6 +40,8 @@ BUCKETS = (
 """Seconds. A cached token and a local policy set take tens of microseconds, a remote decision point milliseconds."""
 MAX_SERIES = 4096
 """Series of decisions; past this, checks are counted without door and route."""
+HERE = "cedar"
+"""The decision point in this process."""
 MAX_DOORS = 64
 """Doors with a histogram of their own; they come from the code, the bound is against mistakes."""
 MAX_POLICIES = 256
@@ -85,6 +88,8 @@ class Readings:
     """Checks under way."""
     certificate_expiries: Callable[[], Mapping[str, float]] = _nothing
     """Seconds until the certificate of each listener with TLS ends."""
+    deciding: Callable[[], DecidingReading | None] = _none
+    """What those who decide have counted."""
 
 
 _Series: TypeAlias = tuple[str, str, str, str]
@@ -121,6 +126,7 @@ class Metrics:
         self._policy_errors: dict[tuple[str, str], int] = {}
         """By policy and effect: a forbid that is skipped may be a request that should not have passed."""
         self._fail_open: dict[str, int] = {}
+        self._decided_here = 0
         if registry is None:
             registry = CollectorRegistry()
             ProcessCollector(registry=registry)
@@ -150,8 +156,11 @@ class Metrics:
                     stage[-1] += seconds
             if series[1] == "let_through":
                 _count(self._fail_open, self._known(record.route))
-            if decision is not None and decision.errors:
-                self._count_policy_errors(decision)
+            if decision is not None:
+                if decision.cached or decision.decision_point == HERE:
+                    self._decided_here += 1
+                if decision.errors:
+                    self._count_policy_errors(decision)
 
     write = observe
     """The name of the port `RecordSink`."""
@@ -178,6 +187,11 @@ class Metrics:
             key = (error.policy_id, error.effect.value)
             full = len(counts) >= MAX_POLICIES and key not in counts
             _count(counts, ("", error.effect.value) if full else key)
+
+    @property
+    def decided_here(self) -> int:
+        """Decisions that were made in this process, or given again."""
+        return self._decided_here
 
     # --- when asked
 
@@ -261,6 +275,9 @@ def _read(readings: Readings) -> Iterator[Metric]:
     for listener, remaining in readings.certificate_expiries().items():
         expiries.add_metric([clean(listener)], remaining)
     yield expiries
+    deciding = readings.deciding()
+    if deciding is not None:
+        yield from deciding_metrics(deciding)
     in_flight = readings.in_flight()
     if in_flight is not None:
         yield _gauge("authz_in_flight", "Checks under way.", in_flight)

@@ -111,10 +111,14 @@ class Line(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False, tag_field
     resource: str = ""
     verdict: str = ""
     decision_point: str = ""
-    """Who decided, where it was not the policies: `preflight`."""
+    """Who decided, where it was not the policies in this process: `verified_permissions`, `preflight`."""
+    cached: bool = False
+    """Was it decided for an equal question before?"""
     policies: tuple[str, ...] = ()
     """Determining policies."""
     policies_omitted: int = 0
+    policy_names: tuple[str, ...] = ()
+    """Their names, in the same order, where the policy store gives names beside ids."""
     policy_errors: tuple[str, ...] = ()
     """Ids of policies that were skipped because they could not be evaluated."""
     policy_errors_omitted: int = 0
@@ -228,6 +232,10 @@ class Redactor:
         line.policy_set = clean(decision.version)
         line.policy_set_age_seconds = int(decision.age * 1000) / 1000
         line.policies, line.policies_omitted = self._ids(decision.policies)
+        if decision.names:
+            line.policy_names, _ = self._ids(decision.names)
+        if decision.cached:
+            line.cached = True
         if decision.errors:
             failed = tuple(error.policy_id for error in decision.errors)
             line.policy_errors, line.policy_errors_omitted = _ids(failed)

@@ -172,7 +172,9 @@ class CedarDecisionPoint:
             determining = [row for name in diagnostics.reason for row in found.rows(forms[name])]
         except KeyError:
             raise _no_decision() from None
-        reasons = tuple(sorted([row.id for row in determining]))
+        if len(determining) > 1:
+            determining.sort(key=_ID)
+        reasons = tuple([row.id for row in determining])
         erred = [error for text in diagnostics.errors for error in _errors(text, found, forms)]
         errors = tuple(sorted(erred, key=_POLICY)) if erred else ()
         if erred and any(_GAVE_UP.fullmatch(text) for text in diagnostics.errors):
@@ -189,6 +191,7 @@ class CedarDecisionPoint:
         return Decision(
             verdict=Verdict.ALLOW if allowed else Verdict.DENY,
             policies=reasons,
+            names=_names(determining),
             errors=errors,
             messages=() if allowed else _messages(determining),
             version=self._compiled.version,
@@ -275,7 +278,11 @@ def _errors(text: str, found: Found, forms: Mapping[str, str]) -> Iterator[Polic
 
 
 def _messages(determining: Sequence[Row]) -> tuple[str, ...]:
-    return tuple([row.message for row in sorted(determining, key=_ID) if row.message is not None])
+    return tuple([row.message for row in determining if row.message is not None])
+
+
+def _names(determining: Sequence[Row]) -> tuple[str, ...]:
+    return tuple([row.name or row.id for row in determining]) if any(row.name for row in determining) else ()
 
 
 def _too_deep() -> DecisionUnavailable:

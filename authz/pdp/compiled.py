@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import cedarpy
 
@@ -21,6 +22,9 @@ from authz.pdp.index import PolicyIndex
 from authz.pdp.rows import DENY_MESSAGE, Row, link_row, static_row
 from authz.pdp.stored_entities import load_entities
 from authz.pdp.validation import LinkCheck, Schemas, check_policies, duplicates, kind_of, read_schemas
+
+MOST_WARNINGS = 20
+"""Policies that are told one by one because the schema does not allow them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -41,6 +45,8 @@ class CompiledPolicies:
     """The engine's handles of candidates, carried from one policy set to the next."""
     fresh: int
     """How many of the rows are not those of the policy set before; of the first one, all."""
+    warnings: tuple[Problem, ...] = ()
+    """Policies that are new or changed, and that the schema does not allow, where the store has those decide too."""
 
 
 def compile_snapshot(
@@ -100,7 +106,7 @@ class _Compilation:
         templates = {row.id: row for row in self._template_rows(refused)}
         self._check_links(templates)
         entities = self._entities(schemas)
-        if self._problems:
+        if any(problem.severity == "error" for problem in self._problems):
             if isinstance(entities, dict) and (self._previous is None or entities is not self._previous.entities):
                 take_apart(entities, self._pause)
             take_apart(self._made, self._pause)
@@ -118,6 +124,7 @@ class _Compilation:
             templates=templates,
             handles=self._handles,
             fresh=len(fresh),
+            warnings=_few(self._problems),
         )
 
     # --- what is sound
@@ -142,7 +149,8 @@ class _Compilation:
             row = self._static_row(policy, before)
             return kind_of(row.scope, row.form, schemas.ours)
 
-        return check_policies(policies, schemas.engine, self._problems, self._pause, kind)
+        misfits: Literal["error", "warning"] = "warning" if snapshot.keeps_misfits else "error"
+        return check_policies(policies, schemas.engine, self._problems, self._pause, kind, misfits=misfits)
 
     def _unsettled(self, policies: Sequence[Policy], before: Mapping[str, Row]) -> Iterator[Policy]:
         """Those that were not validated against this schema before."""
@@ -214,12 +222,22 @@ class _Compilation:
         return PolicyIndex().changed(added=Steps(list(rows.values()), self._pause))
 
 
+def _few(warnings: Sequence[Problem]) -> tuple[Problem, ...]:
+    """A schema that no longer fits has one for each policy: some are enough to see it."""
+    more = len(warnings) - MOST_WARNINGS
+    if more <= 0:
+        return tuple(warnings)
+    text = f"{more} more policies do not fit the schema; they decide all the same"
+    return (*warnings[:MOST_WARNINGS], Problem(message=text, severity="warning"))
+
+
 def _is_of(row: Row | None, policy: Policy) -> bool:
     """Is this the row of just such a static policy or template?"""
     return (
         row is not None
         and row.slots is None
         and row.text == policy.text
+        and row.name == policy.name
         and row.effect is policy.effect
         and row.message == policy.annotations.get(DENY_MESSAGE)
     )
@@ -230,6 +248,7 @@ def _is_link_of(row: Row | None, link: TemplateLink, template: Row) -> bool:
     return (
         row is not None
         and row.slots == link.values
+        and row.name == link.name
         and row.text == template.text
         and row.effect is template.effect
         and row.message == template.message

@@ -22,6 +22,8 @@ class Row:
     """Never given twice by one `PolicyHandles`: another text or another link is another row, also under one id."""
     id: str
     """The store's id."""
+    name: str = ""
+    """What people call it, where the store's ids are not theirs to choose."""
     effect: Effect
     text: str
     """The statement; of a link, its template's."""
@@ -45,6 +47,7 @@ def static_row(policy: Policy, serial: int) -> Row:
     return Row(
         serial=serial,
         id=policy.id,
+        name=policy.name,
         effect=policy.effect,
         text=policy.text,
         scope=read_scope(policy.text),
@@ -67,6 +70,7 @@ def link_row(link: TemplateLink, template: Row, serial: int) -> Row:
         template,
         serial=serial,
         id=link.id,
+        name=link.name,
         scope=_filled(template.scope, link.values),
         slots=link.values,
     )

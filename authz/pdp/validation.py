@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import cedarpy
 
@@ -59,6 +60,8 @@ def check_policies(
     problems: list[Problem],
     pause: Pause,
     kind: Callable[[Policy], Hashable] = lambda policy: policy.text,
+    *,
+    misfits: Literal["error", "warning"] = "error",
 ) -> frozenset[str]:
     """Has the engine parse policies and templates, and hold them against the schema if there is one.
 
@@ -69,6 +72,7 @@ def check_policies(
         pause: called between two texts. While the engine reads one, other threads run.
         kind: of policies of one kind the schema allows either all or none, so one of them is held against it. Asked
             only about what the engine parses.
+        misfits: of what severity it is that the schema does not allow a policy.
 
     Returns:
         The ids of those that it refuses.
@@ -81,10 +85,10 @@ def check_policies(
         doubtful.update(_of_refused_kinds(policies, parsed, schema, kind, pause))
     refused: set[str] = set()
     for place in sorted(doubtful):
-        found = list(_wrong(policies[place], schema))
-        if found:
+        found = list(_wrong(policies[place], schema, misfits))
+        if any(problem.severity == "error" for problem in found):
             refused.add(policies[place].id)
-            problems.extend(found)
+        problems.extend(found)
         pause()
     return frozenset(refused)
 
@@ -177,7 +181,9 @@ def _validates(policies: Sequence[Policy], schema: cedarpy.Schema) -> bool:
     return cedarpy.validate_policies(text, schema, release_gil=True).validation_passed
 
 
-def _wrong(policy: Policy, schema: cedarpy.Schema | None) -> Iterator[Problem]:
+def _wrong(
+    policy: Policy, schema: cedarpy.Schema | None, misfits: Literal["error", "warning"]
+) -> Iterator[Problem]:
     try:
         handle = cedarpy.PolicySet.from_str(policy.text, release_gil=True)
     except ValueError as error:
@@ -190,11 +196,13 @@ def _wrong(policy: Policy, schema: cedarpy.Schema | None) -> Iterator[Problem]:
         if not result.validation_passed:
             # The engine tells them in another order each time.
             for text in sorted({_POSITIONAL.sub("", fault.error) for fault in result.errors}):
-                yield _problem(policy, text)
+                yield _problem(policy, text, misfits)
 
 
-def _problem(policy: Policy, text: str) -> Problem:
-    return Problem(message=f"policy `{policy.id}`: {text}", file=policy.file, line=policy.line)
+def _problem(policy: Policy, text: str, severity: str = "error") -> Problem:
+    return Problem(
+        message=f"policy `{policy.name or policy.id}`: {text}", file=policy.file, line=policy.line, severity=severity
+    )
 
 
 class LinkCheck:

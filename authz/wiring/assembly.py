@@ -14,12 +14,11 @@ from authz.authn.revocation import DenyList
 from authz.config.load import Config, load_config
 from authz.core.cedar_schema import CedarSchemaError, Schema, load_schema
 from authz.core.errors import Misconfigured, PoliciesUnavailable, Problem
-from authz.core.pieces import Pause, take_apart
+from authz.core.pieces import take_apart
 from authz.core.route_compiler import compile_routes
 from authz.core.routes import RouteTable
 from authz.pdp.compiled import CompiledPolicies, compile_snapshot, remains
 from authz.pdp.trial import find_crashes
-from authz.stores.file import FileStore
 from authz.stores.watch import Mark, fingerprint
 from authz.wiring.api_key_file import KeyFile, read_key_file
 from authz.wiring.consistency import inconsistencies
@@ -27,6 +26,7 @@ from authz.wiring.credentials import Credentials
 from authz.wiring.issuers import IssuerPlan, plan_issuers
 from authz.wiring.pace import Pace
 from authz.wiring.policy_settings import unfit_settings
+from authz.wiring.policy_store import NO_POLICIES, Store, policy_store, with_entities
 
 MAX_DENY_LIST = 64 * 1024 * 1024
 
@@ -38,8 +38,8 @@ class Assembly:
     config: Config
     routes: RouteTable
     compiled: CompiledPolicies
-    store: FileStore
-    """Where the policies were read; it knows what the files held."""
+    store: Store
+    """Where the policies were read; it knows what it read before."""
     issuers: tuple[IssuerPlan, ...]
     deny_list: DenyList
     api_keys: Mapping[str, Mapping[str, ApiKey]] = field(default_factory=dict, repr=False)
@@ -47,6 +47,12 @@ class Assembly:
     warnings: tuple[Problem, ...] = ()
     mark: tuple[Mark, ...] = field(default=(), repr=False)
     """What the files looked like before they were read."""
+    store_version: str = ""
+    """Version of the store's own content."""
+    waiting: str = ""
+    """Why there is no policy set yet; empty: there is one. Nothing is decided before, and no issuer is known."""
+    sharing: int = 1
+    """How many processes share the budget of calls to the policy store."""
 
     @property
     def watched(self) -> tuple[list[Path], list[Path]]:
@@ -80,6 +86,8 @@ def assemble(
     *,
     certificates: bool = False,
     previous: Assembly | None = None,
+    may_wait: bool = False,
+    sharing: int = 1,
 ) -> Assembled:
     """Reads all files. Slow for large policy sets: call it in a worker thread. Never raises for their content.
 
@@ -89,101 +97,150 @@ def assemble(
         certificates: check those of listeners too. A reload does not: it reaches no listener, and a certificate
             that is half written must not hold back a change of the policies.
         previous: what was assembled of this configuration before; policies that did not change are taken from there.
+        may_wait: a policy store that cannot be reached is no problem: the assembly is one that waits for it.
+        sharing: how many processes share the budget of calls to the policy store.
     """
+    options = _Options(environment, previous, certificates=certificates, may_wait=may_wait, sharing=sharing)
     try:
-        return _assembled(file, environment, previous, certificates=certificates)
+        return _Assembling(file, options).assembled()
     except (ValueError, RecursionError) as error:  # such as a path that no system knows; its words may quote a value
         text = f"unexpected {type(error).__name__} while the files were read; is a name or a value of an odd form?"
         return Assembled(assembly=None, problems=(Problem(message=text, file=str(file)),))
 
 
-def _assembled(
-    file: Path, environment: Mapping[str, str] | None, previous: Assembly | None, *, certificates: bool
-) -> Assembled:
-    first = load_config(file, environment).config
-    mark = fingerprint(*_watched(first)) if first is not None else ()
-    # Which files there are is known only now. Read again, so that all that counts was read after the mark.
-    loaded = load_config(file, environment)
-    problems = list(loaded.problems)
-    config = loaded.config
-    if config is None:
-        return Assembled(assembly=None, problems=tuple(problems))
-    if certificates:
-        from authz.wiring.certificates import certificate_problems
+@dataclass(frozen=True, slots=True)
+class _Options:
+    environment: Mapping[str, str] | None
+    previous: Assembly | None
+    certificates: bool = field(kw_only=True)
+    may_wait: bool = field(kw_only=True)
+    sharing: int = field(kw_only=True)
 
-        problems.extend(certificate_problems(config))
-    routes, found = compile_routes(config.routes)
-    problems.extend(found)
-    pace = Pace()
-    store = _store(config, previous, pace)
-    compiled = _policies(config, store, previous, pace, problems)
-    deny_list = _deny_list(config, problems)
-    key_files = _key_files(config, problems)
-    # Where policies do not compile, routes and issuers are still held against the schema, if that can be read.
-    schema = compiled.schema if compiled is not None else _schema(config)
-    issuers = plan_issuers(config, schema, problems)
-    if compiled is not None or schema is not None:
-        problems.extend(inconsistencies(routes, schema, issuers, Credentials.of(config, issuers, key_files)))
-    if not config.routes and not any(problem.severity == "error" for problem in problems):
-        problems.append(Problem(message="there are no routes: every request is denied", severity="warning"))
-    if compiled is not None:
-        problems.extend(unfit_settings(config, compiled))
-    if compiled is not None and not compiled.rows:
-        problems.append(Problem(message="there are no policies: every request is denied", severity="warning"))
-    if compiled is None or any(problem.severity == "error" for problem in problems):
-        parts, compiled = remains(compiled) if compiled is not None else [], None
-        take_apart(parts, pace)
-        return Assembled(assembly=None, problems=_once(problems), watched=_watched(config))
-    assembly = Assembly(
-        config=config,
-        routes=routes,
-        compiled=compiled,
-        store=store,
-        issuers=issuers,
-        deny_list=deny_list,
-        api_keys={name: found.keys for name, found in key_files.items()},
-        warnings=_once(problems),
-        mark=mark,
-    )
-    return Assembled(assembly=assembly, problems=_once(problems), watched=assembly.watched)
+
+class _Assembling:
+    """One run of `assemble`."""
+
+    def __init__(self, file: Path, options: _Options) -> None:
+        self._file = file
+        self._options = options
+        self._pace = Pace()
+        self._problems: list[Problem] = []
+        self._waiting = ""
+        self._store_version = ""
+
+    def assembled(self) -> Assembled:
+        """The assembly, or what stands in its way."""
+        first = load_config(self._file, self._options.environment).config
+        mark = fingerprint(*_watched(first)) if first is not None else ()
+        # Which files there are is known only now. Read again, so that all that counts was read after the mark.
+        loaded = load_config(self._file, self._options.environment)
+        problems = self._problems
+        problems.extend(loaded.problems)
+        config = loaded.config
+        if config is None:
+            return Assembled(assembly=None, problems=tuple(problems))
+        if self._options.certificates:
+            from authz.wiring.certificates import certificate_problems
+
+            problems.extend(certificate_problems(config))
+        routes, found = compile_routes(config.routes)
+        problems.extend(found)
+        store, compiled = self._policies(config)
+        deny_list = _deny_list(config, problems)
+        key_files = _key_files(config, problems)
+        issuers = () if self._waiting else self._issuers(config, routes, store, compiled, key_files)
+        if not config.routes and not self._failed():
+            problems.append(Problem(message="there are no routes: every request is denied", severity="warning"))
+        if store is None or compiled is None or self._failed():
+            parts, compiled = remains(compiled) if compiled is not None else [], None
+            take_apart(parts, self._pace)
+            return Assembled(assembly=None, problems=_once(problems), watched=_watched(config))
+        assembly = Assembly(
+            config=config,
+            routes=routes,
+            compiled=compiled,
+            store=store,
+            issuers=issuers,
+            deny_list=deny_list,
+            api_keys={name: found.keys for name, found in key_files.items()},
+            warnings=_once(problems),
+            mark=mark,
+            store_version=self._store_version,
+            waiting=self._waiting,
+            sharing=self._options.sharing,
+        )
+        return Assembled(assembly=assembly, problems=_once(problems), watched=assembly.watched)
+
+    def _failed(self) -> bool:
+        return any(problem.severity == "error" for problem in self._problems)
+
+    def _issuers(
+        self,
+        config: Config,
+        routes: RouteTable,
+        store: Store | None,
+        compiled: CompiledPolicies | None,
+        key_files: Mapping[str, KeyFile],
+    ) -> tuple[IssuerPlan, ...]:
+        """The issuers, and what does not go together with the policies."""
+        # Where policies do not compile, routes and issuers are still held against the schema, if that can be read.
+        schema = compiled.schema if compiled is not None else _schema(store)
+        use = compiled is not None and config.shape.policies.identity_source == "use"
+        source = compiled.snapshot.identity_source if compiled is not None and use else None
+        issuers = plan_issuers(config, schema, self._problems, source)
+        if compiled is not None or schema is not None:
+            found = inconsistencies(routes, schema, issuers, Credentials.of(config, issuers, key_files))
+            self._problems.extend(found)
+        if compiled is not None:
+            self._problems.extend(compiled.warnings)
+            self._problems.extend(unfit_settings(config, compiled))
+            if not compiled.rows and config.shape.policies.decide != "remote":
+                text = "there are no policies: every request is denied"
+                self._problems.append(Problem(message=text, severity="warning"))
+        return issuers
+
+    def _policies(self, config: Config) -> tuple[Store | None, CompiledPolicies | None]:
+        previous = self._options.previous
+        store = None
+        try:
+            before = previous.store if previous is not None else None
+            store = policy_store(config, before, self._pace, sharing=self._options.sharing)
+            return store, self._compiled(config, store) if store is not None else None
+        except Misconfigured as error:
+            self._problems.extend(error.problems)
+        except (PoliciesUnavailable, OSError) as error:
+            if store is not None and config.shape.policies.store != "files" and self._options.may_wait:
+                self._waiting = str(error)
+                return store, compile_snapshot(NO_POLICIES)
+            self._problems.append(config.problem(("policies", "path"), f"the policies cannot be read: {error}"))
+        return store, None
+
+    def _compiled(self, config: Config, store: Store) -> CompiledPolicies | None:
+        previous = self._options.previous
+        snapshot = store.read()
+        self._store_version = snapshot.version
+        snapshot = with_entities(config, snapshot)
+        before = previous.compiled if previous is not None else None
+        if config.shape.policies.trial:
+            found = find_crashes(snapshot, before.snapshot if before is not None else None, pause=self._pace)
+            self._problems.extend(found)
+            if any(problem.severity == "error" for problem in found):
+                return None  # the engine of this process must not see it
+        return compile_snapshot(snapshot, before, pause=self._pace)
 
 
 def _watched(config: Config) -> tuple[list[Path], list[Path]]:
-    return [Path(name) for name in sorted(config.files)], [config.path(config.shape.policies.path)]
+    policies = config.shape.policies
+    folders = [config.path(policies.path)] if policies.store == "files" and policies.path is not None else []
+    return [Path(name) for name in sorted(config.files)], folders
 
 
 def _once(problems: list[Problem]) -> tuple[Problem, ...]:
     return tuple(dict.fromkeys(problems))
 
 
-def _store(config: Config, previous: Assembly | None, pace: Pace) -> FileStore:
-    path = config.path(config.shape.policies.path)
-    if previous is not None and previous.store.path == path:
-        return previous.store
-    return FileStore(path=path, pause=pace)
-
-
-def _policies(
-    config: Config, store: FileStore, previous: Assembly | None, pause: Pause, problems: list[Problem]
-) -> CompiledPolicies | None:
-    try:
-        snapshot = store.read()
-        before = previous.compiled if previous is not None else None
-        if config.shape.policies.trial:
-            found = find_crashes(snapshot, before.snapshot if before is not None else None, pause=pause)
-            problems.extend(found)
-            if any(problem.severity == "error" for problem in found):
-                return None  # the engine of this process must not see it
-        return compile_snapshot(snapshot, before, pause=pause)
-    except Misconfigured as error:
-        problems.extend(error.problems)
-    except (PoliciesUnavailable, OSError) as error:
-        problems.append(config.problem(("policies", "path"), f"the policies cannot be read: {error}"))
-    return None
-
-
-def _schema(config: Config) -> Schema | None:
-    text = FileStore(path=config.path(config.shape.policies.path)).schema()
+def _schema(store: Store | None) -> Schema | None:
+    text = store.schema() if store is not None else None
     try:
         return load_schema(text) if text is not None else None
     except CedarSchemaError:

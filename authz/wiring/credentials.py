@@ -61,7 +61,7 @@ class Credentials:
             token_types=frozenset(one.name for one in config.shape.authenticators if one.token is not None),
             types=types,
             places=places,
-            issuers=frozenset(shape.issuer for shape in config.shape.issuers),
+            issuers=frozenset(shape.issuer for shape in (*config.shape.issuers, *(plan.shape for plan in plans))),
             plans=plans,
             key_files=key_files,
             certificates=certificates,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import ssl
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,12 +15,13 @@ from authz.authn.jwks import StaticKeys
 from authz.authn.keys import KeySet
 from authz.config.load import Config
 from authz.config.shape import IssuerShape
+from authz.config.yaml_text import Place
 from authz.core.cedar_schema import Schema
 from authz.core.claims import IdentitySource
 from authz.core.errors import Misconfigured, Problem
+from authz.core.identity_source import StoreIdentitySource
+from authz.wiring.issuer_terms import IssuerTerms, configured_terms, contradictions, merged_terms, terms_faults
 
-# Amazon Cognito user pools: `https://cognito-idp.<region>.amazonaws.com/<pool id>`.
-_COGNITO = re.compile(r"https://cognito-idp\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?/([A-Za-z0-9_-]+)")
 MAX_KEY_FILE = 1024 * 1024
 
 
@@ -41,17 +41,24 @@ class RemotePlan:
 class IssuerPlan:
     """An issuer, but for its key set's start."""
 
-    shape: IssuerShape
+    settings: IssuerTerms
     source: IdentitySource
     keys: StaticKeys | RemotePlan
+    place: Place = ("issuers",)
+    """Where it is configured; an issuer that only the policy store names has no place of its own."""
     material: str = ""
     """Digest of keys that are at hand; a changed file is another issuer's terms."""
+
+    @property
+    def shape(self) -> IssuerShape:
+        """Its settings, those of the policy store's identity source among them."""
+        return self.settings.shape
 
     @property
     def terms(self) -> object:
         """Equal terms verify the same tokens in the same way."""
         remote = self.keys if isinstance(self.keys, RemotePlan) else None
-        return (self.shape, self.source, self.material, remote)
+        return (self.settings, self.source, self.material, remote)
 
     def issuer(self, keys: KeySet) -> Issuer:
         """The verifier's value. Raises Misconfigured for terms that do not go together."""
@@ -66,33 +73,67 @@ class IssuerPlan:
             clients=frozenset(shape.clients),
             types=frozenset(name.lower().removeprefix("application/") for name in shape.types or ()),
             leeway=shape.leeway,
-            cognito=_COGNITO.fullmatch(shape.issuer) is not None,
+            cognito=self.settings.user_pool is not None,
+            client_as_audience=self.settings.client_as_audience,
         )
 
 
-def plan_issuers(config: Config, schema: Schema | None, problems: list[Problem]) -> tuple[IssuerPlan, ...]:
-    """Every issuer's plan. What is wrong is appended to `problems`, with its line."""
+def plan_issuers(
+    config: Config,
+    schema: Schema | None,
+    problems: list[Problem],
+    identity_source: StoreIdentitySource | None = None,
+) -> tuple[IssuerPlan, ...]:
+    """Every issuer's plan: those configured, and that of the policy store's identity source.
+
+    What is wrong is appended to `problems`, with its line; plans count only if that is nothing. An issuer with terms
+    that cannot count has one too where it can be made, so that what else does not fit is told with it.
+    """
     plans: list[IssuerPlan] = []
-    for index, shape in enumerate(config.shape.issuers):
+    for place, shape in _wanted(config, identity_source):
+        store = identity_source if identity_source is not None and identity_source.issuer == shape.issuer else None
         try:
-            keys, material = _keys(config, shape)
-            plan = IssuerPlan(shape=shape, source=_source(shape, schema), keys=keys, material=material)
-            if isinstance(plan.keys, StaticKeys):
-                plan.issuer(plan.keys)
-            plans.append(plan)
+            plans.append(_plan(config, place, shape, store, schema, problems))
         except Misconfigured as error:
             problems.extend(
-                problem if problem.file else config.problem(("issuers", index), problem.message)
-                for problem in error.problems
+                problem if problem.file else config.problem(place, problem.message) for problem in error.problems
             )
     problems.extend(_same_names(config, plans))
     return tuple(plans)
 
 
+def _wanted(config: Config, identity_source: StoreIdentitySource | None) -> Iterator[tuple[Place, IssuerShape]]:
+    """Each issuer and its place; one that only the policy store names is as if it were configured without settings."""
+    for index, shape in enumerate(config.shape.issuers):
+        yield ("issuers", index), shape
+    if identity_source is not None and all(shape.issuer != identity_source.issuer for shape in config.shape.issuers):
+        yield ("issuers",), IssuerShape(issuer=identity_source.issuer)
+
+
+def _plan(
+    config: Config,
+    place: Place,
+    shape: IssuerShape,
+    store: StoreIdentitySource | None,
+    schema: Schema | None,
+    problems: list[Problem],
+) -> IssuerPlan:
+    faults = [*contradictions(shape, store)] if store is not None else []
+    terms = merged_terms(shape, store) if store is not None else configured_terms(shape)
+    faults = faults or [*terms_faults(terms, store)]
+    problems.extend(config.problem((*place, *inner), text) for inner, text in faults)
+    keys, material = _keys(config, terms.shape)
+    source = terms.source(terms.shape.principal.type or _only_principal_type(schema))
+    plan = IssuerPlan(settings=terms, source=source, keys=keys, material=material, place=place)
+    if isinstance(plan.keys, StaticKeys) and not faults:
+        plan.issuer(plan.keys)
+    return plan
+
+
 def _same_names(config: Config, plans: Sequence[IssuerPlan]) -> Iterator[Problem]:
     """Issuers of which one could name the principals of another: by what their settings come to, not as written."""
     for position, plan in enumerate(plans):
-        place = ("issuers", config.shape.issuers.index(plan.shape), "principal")
+        place = (*plan.place, "principal")
         for other in plans[:position]:
             mine, theirs = plan.source, other.source
             if mine.principal_type != theirs.principal_type:
@@ -113,22 +154,6 @@ def _begins(one: IdentitySource, other: IdentitySource) -> bool:
 
 def _wrong(message: str) -> Misconfigured:
     return Misconfigured((Problem(message=message),))
-
-
-def _source(shape: IssuerShape, schema: Schema | None) -> IdentitySource:
-    pool = _COGNITO.fullmatch(shape.issuer)
-    prefix = shape.principal.prefix
-    group_claim = None
-    if shape.groups is not None:
-        group_claim = shape.groups.claim or ("cognito:groups" if pool is not None else "groups")
-    return IdentitySource(
-        principal_type=shape.principal.type or _only_principal_type(schema),
-        prefix=pool[1] if prefix is None and pool is not None else prefix,
-        id_claim=shape.principal.claim,
-        group_type=shape.groups.type if shape.groups is not None else None,
-        group_claim=group_claim,
-        token=shape.token,
-    )
 
 
 def _only_principal_type(schema: Schema | None) -> str:

@@ -19,9 +19,11 @@ def unfit_settings(config: Config, compiled: CompiledPolicies) -> Iterator[Probl
         if compiled.schema is None and getattr(policies, name):
             text = f"`policies.{name}` needs a schema, and there is none: add one, or leave the setting out"
             yield config.problem(("policies", name), text)
-    if policies.validate_entities and any(issuer.token == "id" for issuer in config.shape.issuers):
+    stored = compiled.snapshot.identity_source if policies.identity_source == "use" else None
+    kinds = {issuer.token for issuer in config.shape.issuers} | ({stored.token} if stored is not None else set())
+    if policies.validate_entities and kinds - {"access"}:
         text = (
-            "`policies.validate_entities` with `token: id`: each claim is an attribute of the principal, and a token "
+            "`policies.validate_entities` with ID tokens: each claim is an attribute of the principal, and a token "
             "with a claim that the schema does not declare has no decision (`entities_mismatch`)"
         )
         yield config.problem(("policies", "validate_entities"), text, severity="warning")

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from operator import attrgetter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import aiohttp
 
@@ -22,16 +23,22 @@ from authz.core.errors import Misconfigured, Problem
 from authz.core.login import Login, signing_key
 from authz.core.pipeline import Authorizer
 from authz.core.request import PathRules
-from authz.pdp.cedar import CedarDecisionPoint, CedarSettings
 from authz.pdp.engine import is_panic
 from authz.service import Limits, Service
+from authz.stores.file import FileStore
 from authz.stores.watch import watch
 from authz.wiring.assembly import Assembly
 from authz.wiring.authenticators import build_authenticators, challenges
 from authz.wiring.consistency import anonymous_principals
+from authz.wiring.deciding import Deciding
 from authz.wiring.freshness import Freshness
 from authz.wiring.issuers import IssuerPlan, RemotePlan
+from authz.wiring.keeper import Keeper, Kept
+from authz.wiring.policy_store import close_store, store_age
 from authz.wiring.reloading import Reloading
+
+if TYPE_CHECKING:
+    from authz.stores.avp import AvpStore
 
 _log = logging.getLogger("authz.reload")
 NEED_A_START = (
@@ -57,6 +64,9 @@ class Runtime:
         """Files and folders that the last reload read."""
         self._tokens: TokenVerifier | None = None
         self._service: Service | None = None
+        self._applied = asyncio.Event()
+        self.deciding = Deciding(self.freshness)
+        """What outlives policy sets, of those that decide."""
         self.on_apply: list[Callable[[Assembly], None]] = []
         """Told of each assembly that begins to decide."""
 
@@ -88,15 +98,20 @@ class Runtime:
 
     def readiness(self) -> Mapping[str, tuple[bool, str]]:
         """Named checks: may this process answer? Fails on age, not on one rejected reload."""
-        limit = self.assembly.config.shape.policies.max_age
-        age = self.freshness.age()
-        checks = {
-            "policies": (limit is None or age <= limit, f"version {self.assembly.compiled.version}, age {age:.0f} s")
-        }
+        checks = {"policies": self._policies_ready()}
         for issuer, keys in self.key_sets.items():
             ready = keys.current() is not None
             checks[f"keys:{issuer}"] = (ready, f"age {keys.age:.0f} s" if ready else "no usable key set")
         return checks
+
+    def _policies_ready(self) -> tuple[bool, str]:
+        if self.assembly.waiting:
+            return False, f"none yet: {self.assembly.waiting}"
+        policies = self.assembly.config.shape.policies
+        if policies.decide in {"remote", "remote_or_local"}:  # Verified Permissions has its own policies at hand
+            return True, f"decided by Verified Permissions, schema version {self.assembly.compiled.version}"
+        limit, age = policies.oldest, self.freshness.age()
+        return limit is None or age <= limit, f"version {self.assembly.compiled.version}, age {age:.0f} s"
 
     async def apply(self, assembly: Assembly) -> None:
         """Makes an assembly the one that decides: new parts start first, then one swap, then old parts stop.
@@ -109,8 +124,11 @@ class Runtime:
             self._remote[remote] = await self._start(remote)
         tokens = self._verifier(assembly)
         tokens.deny_list = assembly.deny_list
-        self._set_service(assembly, self._authorizer(assembly, tokens))
+        authorizer = self._authorizer(assembly, tokens)
+        self.freshness.content_age = store_age(assembly.store)
+        self._set_service(assembly, authorizer)
         self._tokens, self._assembly = tokens, assembly
+        self._applied.set()
         for told in self.on_apply:
             told(assembly)
         for remote in [plan for plan in self._remote if plan not in wanted]:
@@ -158,28 +176,20 @@ class Runtime:
         return plan.keys if isinstance(plan.keys, StaticKeys) else self._remote[plan.keys]
 
     def _authorizer(self, assembly: Assembly, tokens: TokenVerifier) -> Authorizer:
-        shape = assembly.config.shape
-        policies = shape.policies
-        settings = CedarSettings(
-            on_forbid_error=policies.on_forbid_error,
-            validate_requests=policies.validate_requests,
-            validate_entities=policies.validate_entities,
-            max_candidates=shape.limits.candidates,
-            max_entities=shape.limits.entities,
-            max_ancestors=shape.limits.ancestors,
-            tell_left_out=self._tell_left_out,
-            max_age=policies.max_age,
-        )
         return Authorizer(
             routes=assembly.routes,
-            authenticators=build_authenticators(shape, tokens, assembly.api_keys, assembly.deny_list),
-            challenges=challenges(shape),
-            decision_point=CedarDecisionPoint(assembly.compiled, settings, age=self.freshness.age),
+            authenticators=build_authenticators(assembly.config.shape, tokens, assembly.api_keys, assembly.deny_list),
+            challenges=challenges(assembly.config.shape),
+            decision_point=self.deciding.point(assembly, tell_left_out=self._tell_left_out),
             anonymous={uid: anonymous_identity(uid) for uid in anonymous_principals(assembly.routes)},
+            waiting=assembly.waiting,
         )
 
-    async def reload(self) -> bool:
+    async def reload(self, age: float = 0.0) -> bool:
         """Reads everything anew. A rejected change is told with file and line; the last good state goes on.
+
+        Args:
+            age: what the policy set in force has, should the change be rejected.
 
         Returns:
             Whether the new state was taken.
@@ -211,7 +221,7 @@ class Runtime:
                 return True
             if assembly is not None:
                 self._files.dropped(assembly)
-            self.freshness.rejected()
+            self.freshness.rejected(age)
             for problem in problems:
                 if problem.severity == "error":
                     _log.error("reload rejected, the last good state goes on: %s", problem)
@@ -226,6 +236,29 @@ class Runtime:
                 if self._watched() != watched:
                     break  # a new set of files: listen to those
 
+    async def keep(self) -> None:
+        """Keeps a replica of the policy store up to date, where the store is one, until cancelled."""
+        while True:
+            store = self.assembly.store
+            self._applied.clear()
+            keeping = None if isinstance(store, FileStore) else asyncio.create_task(self.keeper(store).run())
+            try:
+                while self.assembly.store is store:
+                    await self._applied.wait()
+                    self._applied.clear()
+            finally:
+                close_store(store)  # or a look that is under way would go on in its thread
+                if keeping is not None:
+                    await _ended(keeping)
+
+    def keeper(self, store: AvpStore) -> Keeper:
+        """Whoever looks at a replicated store, and has what it finds there decide."""
+
+        def in_force() -> str:
+            return self.assembly.store_version
+
+        return Keeper(store, Kept(in_force=in_force, reload=self.reload, freshness=self.freshness))
+
     def _watched(self) -> tuple[list[Path], list[Path]]:
         """The files that decide, and those of a state that was rejected: whoever mends these expects it to count."""
         files, folders = self.assembly.watched
@@ -234,6 +267,7 @@ class Runtime:
     async def close(self) -> None:
         """Stops the key sets, and what is cleared away."""
         await self._files.close()
+        await self.deciding.close()
         for keys in self._remote.values():
             await keys.stop()
         self._remote.clear()
@@ -282,10 +316,13 @@ async def running(assembly: Assembly, *, watching: bool = True, ours: bool = Fal
         runtime = Runtime(session, tell_left_out=assembly.config.shape.log.level == "debug", ours=ours)
         stack.push_async_callback(runtime.close)
         await runtime.apply(assembly)
-        runtime.freshness.accepted()
+        if assembly.waiting:
+            _log.error("there are no policies yet, so every check fails: %s", assembly.waiting)
+        else:
+            runtime.freshness.accepted()
         if watching:
-            task = asyncio.create_task(runtime.watch(), name="authz-watch")
-            stack.push_async_callback(_ended, task)
+            for work in (runtime.watch(), runtime.keep()):
+                stack.push_async_callback(_ended, asyncio.create_task(work, name="authz-watch"))
         yield runtime
 
 

@@ -51,14 +51,18 @@ def serve(file: Path) -> int:
     return 0
 
 
-def servable(file: Path) -> Assembly:
-    """What is configured, read and checked.
+def servable(file: Path, *, sharing: int = 1) -> Assembly:
+    """What is configured, read and checked. A policy store that cannot be reached is waited for, closed.
+
+    Args:
+        file: the configuration.
+        sharing: how many processes share the budget of calls to the policy store.
 
     Raises:
         Misconfigured: it cannot be run; every problem.
     """
     with without_full_collections():
-        assembly = assemble(file, certificates=True).required()
+        assembly = assemble(file, certificates=True, may_wait=True, sharing=sharing).required()
     listeners = assembly.config.shape.listeners
     if not listeners.http and not listeners.grpc:
         message = "`serve` needs a listener: give `listeners.http` or `listeners.grpc` an address"

@@ -19,6 +19,7 @@ from authz.observe.log import STDERR
 from authz.observe.metrics import Metrics, PolicySetReading, Readings, TokenCacheReading
 from authz.observe.redact import PrincipalForm, Redaction
 from authz.wiring.assembly import Assembly
+from authz.wiring.readings import deciding_reading
 from authz.wiring.runtime import Runtime
 from authz.wiring.together import Together
 
@@ -131,6 +132,7 @@ def runtime_metrics(
         key_set_ages=lambda: {issuer: keys.age for issuer, keys in runtime.key_sets.items()},
         in_flight=lambda: runtime.service.in_flight,
         certificate_expiries=certificates,
+        deciding=lambda: deciding_reading(runtime.deciding, runtime.assembly.store, metrics.decided_here),
     )
     metrics = Metrics(routes=_route_names(runtime.assembly), readings=readings)
     runtime.on_apply.append(lambda assembly: metrics.replace_routes(_route_names(assembly)))

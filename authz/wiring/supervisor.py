@@ -72,6 +72,7 @@ class Supervisor:
             Worker(
                 number,
                 file,
+                workers=workers,
                 timings=timings,
                 answer=self._answer,
                 began=self._announce,

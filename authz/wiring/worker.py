@@ -67,6 +67,7 @@ class Worker:
     Args:
         number: from 1.
         file: the configuration's.
+        workers: how many there are, this one among them.
         timings: when it is given up.
         answer: given what a worker has read, its orders and the descriptors that go with them; Misconfigured where
             the addresses cannot be had.
@@ -80,6 +81,7 @@ class Worker:
         number: int,
         file: Path,
         *,
+        workers: int = 1,
         timings: Timings,
         answer: Callable[[Worker, Message], Awaitable[tuple[Message, Sequence[int]]]],
         began: Callable[[], None],
@@ -92,6 +94,7 @@ class Worker:
         """Of the policy set that it decides by."""
         self.draining = False
         self._file = file
+        self._workers = workers
         self._timings = timings
         self._answer = answer
         self._began = began
@@ -137,7 +140,7 @@ class Worker:
         try:
             with theirs:
                 process = await asyncio.create_subprocess_exec(
-                    *command(theirs.fileno(), self._file),
+                    *command(theirs.fileno(), self._file, self._workers),
                     stdin=subprocess.DEVNULL,
                     pass_fds=(theirs.fileno(),),
                     # Ctrl-C is for the supervisor, which stops the workers in order.
@@ -258,15 +261,15 @@ def _pair() -> tuple[socket.socket, socket.socket]:
     return ours, socket.socket(fileno=moved)
 
 
-def command(descriptor: int, file: Path) -> list[str]:
-    """How a worker is started: by the same Python, which looks for code where this one does."""
+def command(descriptor: int, file: Path, workers: int) -> list[str]:
+    """How one of so many workers is started: by the same Python, which looks for code where this one does."""
     flags = []
     if sys.flags.isolated:
         flags.append("-I")
     elif not sys.flags.safe_path and not _looks_in_the_working_folder(sys.path):
         # `-m` would look there first, though this process, started by its script, does not.
         flags.append("-P")
-    return [sys.executable, *flags, "-m", MODULE, str(descriptor), str(file)]
+    return [sys.executable, *flags, "-m", MODULE, str(descriptor), str(file), str(workers)]
 
 
 def _looks_in_the_working_folder(folders: Sequence[Any]) -> bool:

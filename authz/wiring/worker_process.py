@@ -1,8 +1,8 @@
 """A worker: the ordinary serving path in a process of its own, on the addresses that it shares with the others.
 
-Started by a supervisor as `python -m authz.wiring.worker_process DESCRIPTOR FILE`. It reads and checks everything,
-says what it found, and waits for its supervisor's word and sockets. From then on it says once a second that it
-lives. If the supervisor is gone, however it ended, the worker drains and ends.
+Started by a supervisor as `python -m authz.wiring.worker_process DESCRIPTOR FILE WORKERS`. It reads and checks
+everything, says what it found, and waits for its supervisor's word and sockets. From then on it says once a second
+that it lives. If the supervisor is gone, however it ended, the worker drains and ends.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ _log = structlog.get_logger("authz.worker")
 
 def main(arguments: Sequence[str]) -> int:
     """Serves until the supervisor or a signal says to stop, or the supervisor is gone."""
-    descriptor, file = arguments
+    descriptor, file, workers = arguments
     for number in (signal.SIGHUP, signal.SIGTTOU):
         signal.signal(number, signal.SIG_IGN)
     end = socket.socket(fileno=int(descriptor))
     channel = BlockingChannel(end)
     orphaned = Orphaned(end)
     try:
-        return _serve(Path(file), channel, orphaned)
+        return _serve(Path(file), int(workers), channel, orphaned)
     except Gone:
         return FAILED
     except Misconfigured as error:
@@ -63,9 +63,9 @@ def main(arguments: Sequence[str]) -> int:
         return UNUSABLE
 
 
-def _serve(file: Path, channel: BlockingChannel, orphaned: Orphaned) -> int:
+def _serve(file: Path, workers: int, channel: BlockingChannel, orphaned: Orphaned) -> int:
     begun = time.perf_counter()
-    assembly = servable(file)
+    assembly = servable(file, sharing=workers)
     _check(assembly.config)
     channel.send(plan(assembly.config))
     start, descriptors = channel.receive(_MOST_SOCKETS)

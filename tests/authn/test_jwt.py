@@ -349,6 +349,34 @@ class TestAudience:
             assert refused(token, authenticator) is Reason.TOKEN_AUDIENCE
             accepted(token)
 
+    @pytest.mark.parametrize(
+        ("named", "good"),
+        [
+            ({"cid": "api"}, True),
+            ({"client_id": "api"}, True),
+            ({"cid": "api", "client_id": "api"}, True),
+            ({"azp": "api"}, False),
+            ({}, False),
+            ({"cid": "api", "client_id": "evil"}, False),
+            ({"client_id": ["api"]}, False),
+            ({"client_id": 7}, False),
+            ({"client_id": "api", "aud": "other"}, False),
+            ({"client_id": "api", "aud": []}, False),
+            ({"client_id": "evil", "aud": "api"}, True),
+        ],
+    )
+    def test_a_client_may_stand_for_the_audience_of_an_access_token_without_one(self, named, good):
+        token = signed(claims(**{"aud": None} | named))
+        authenticator = tokens(issuer(client_as_audience=True))
+        if good:
+            accepted(token, authenticator)
+        else:
+            assert refused(token, authenticator) is Reason.TOKEN_AUDIENCE
+        if "aud" not in named:  # of ID tokens, and where nobody said so, it may not
+            identity = issuer(client_as_audience=True, source=source(token="id"))
+            assert refused(token, tokens(identity)) is Reason.TOKEN_AUDIENCE
+            assert refused(token) is Reason.TOKEN_AUDIENCE
+
 
 class TestCognito:
     @pytest.mark.parametrize(
@@ -374,6 +402,41 @@ class TestCognito:
             assert accepted(token, authenticator).principal.id == "pool|u-1"
         else:
             assert refused(token, authenticator) is reason
+
+    @pytest.mark.parametrize(
+        ("changes", "header", "kind"),
+        [
+            ({"token_use": "access", "client_id": "web"}, {}, "access"),
+            ({"token_use": "access", "client_id": "web"}, {"typ": "at+jwt"}, "access"),
+            ({"token_use": "access", "client_id": "web"}, {"typ": None}, "access"),
+            ({"token_use": "id", "aud": "web"}, {}, "id"),
+            ({"token_use": "id", "aud": "web"}, {"typ": None}, "id"),
+            ({"token_use": "id", "aud": "web"}, {"typ": "at+jwt"}, Reason.TOKEN_TYPE),
+            ({"token_use": "access", "client_id": "web"}, {"typ": "logout+jwt"}, Reason.TOKEN_TYPE),
+            # What one kind's audience is does not count for the other.
+            ({"token_use": "access", "aud": "web"}, {}, Reason.TOKEN_AUDIENCE),
+            ({"token_use": "id", "aud": None, "client_id": "web"}, {}, Reason.TOKEN_AUDIENCE),
+            ({"token_use": "refresh", "aud": "web", "client_id": "web"}, {}, Reason.TOKEN_TYPE),
+            ({"token_use": ["id"], "aud": "web"}, {}, Reason.TOKEN_TYPE),
+            ({"aud": "web", "client_id": "web"}, {}, Reason.TOKEN_TYPE),
+        ],
+    )
+    def test_a_token_of_either_kind_says_its_own(self, changes, header, kind):
+        pool = issuer(source=source(token="either"), cognito=True, audiences=frozenset({"web"}))
+        token = signed(claims(**{"aud": None} | changes), header=header)
+        if isinstance(kind, Reason):
+            assert refused(token, tokens(pool)) is kind
+            return
+        identity = accepted(token, tokens(pool))
+        assert identity.credential is not None
+        assert identity.credential.kind == kind
+        assert (identity.token is not None) == (kind == "access")
+        assert bool(identity.entities.entities[0].attributes) == (kind == "id")
+
+    def test_types_that_are_set_count_for_either_kind(self):
+        pool = issuer(source=source(token="either"), cognito=True, types=frozenset({"at+jwt"}))
+        accepted(signed(claims(token_use="id"), header={"typ": "at+jwt"}), tokens(pool))
+        assert refused(signed(claims(token_use="id")), tokens(pool)) is Reason.TOKEN_TYPE
 
     def test_another_issuers_token_use_may_not_contradict(self):
         accepted(signed(claims(token_use="access")))
@@ -491,6 +554,7 @@ class TestSettings:
             ({"leeway": -1.0}, "leeway"),
             ({"leeway": MAX_LEEWAY + 1}, "leeway"),
             ({"leeway": float("nan")}, "leeway"),
+            ({"source": source(token="either")}, "`either`"),
         ],
     )
     def test_terms_that_cannot_be_are_refused(self, changes, words):

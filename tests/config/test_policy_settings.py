@@ -42,7 +42,7 @@ def seen(monkeypatch):
         found.append(settings)
         return CedarDecisionPoint(compiled, settings, **others)
 
-    monkeypatch.setattr("authz.wiring.runtime.CedarDecisionPoint", made)
+    monkeypatch.setattr("authz.wiring.deciding.CedarDecisionPoint", made)
     return found
 
 

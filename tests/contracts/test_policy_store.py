@@ -12,6 +12,7 @@ from authz.core.ports import PolicyStore
 from authz.pdp.compiled import compile_snapshot
 from authz.stores.file import FileStore
 from authz.testing import FakePolicyStore
+from tests.stores.avp_fake import FakeAvp, replica
 
 TEXT = '@id("one") permit(principal, action, resource);'
 
@@ -41,7 +42,14 @@ def fake(_folder) -> Case:
     )
 
 
-@pytest.fixture(params=[files, fake], ids=lambda make: make.__name__)
+def verified_permissions(_folder) -> Case:
+    good, bad = FakeAvp(), FakeAvp()
+    good.static(TEXT, id="one")
+    bad.static("permit(", id="one")
+    return Case(store=replica(good.client), spoiled=replica(bad.client))
+
+
+@pytest.fixture(params=[files, fake, verified_permissions], ids=lambda make: make.__name__)
 def case(request, tmp_path) -> Case:
     return request.param(tmp_path)
 

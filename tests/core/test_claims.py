@@ -182,6 +182,20 @@ class TestIdToken:
         assert made.entities.entities[0].parents == {EntityUid("App::Group", "a")}
 
 
+class TestEitherToken:
+    @pytest.mark.parametrize("kind", ["access", "id"])
+    def test_it_is_the_kind_that_it_says(self, kind):
+        claims = {"sub": "u-1", "token_use": kind, "scope": "a b"}
+        either, one = identity(claims, source(token="either")), identity(claims, source(token=kind))
+        assert (either.token, either.entities.entities) == (one.token, one.entities.entities)
+
+    @pytest.mark.parametrize("use", [None, "", "refresh", "ACCESS", ["id"], True, {"id": 1}])
+    def test_one_that_does_not_say_is_refused(self, use):
+        with pytest.raises(Unauthenticated) as caught:
+            identity({"sub": "u-1", "token_use": use}, source(token="either"))
+        assert caught.value.reason is Reason.TOKEN_TYPE
+
+
 @pytest.mark.parametrize("kind", ["access", "id"])
 class TestBothTokens:
     @pytest.mark.parametrize("name", ["cognito", "custom", "dev"])

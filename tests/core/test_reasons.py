@@ -15,6 +15,7 @@ REASONS = {
     "api_key_expired", "api_key_invalid", "bad_body", "certificate_invalid",
     "token_not_yet_valid", "token_revoked", "token_signature", "token_too_large", "token_type", "too_large",
     "untrusted_peer", "too_many_candidates", "too_many_entities", "too_many_ancestors", "entities_mismatch",
+    "decision_throttled", "decision_misconfigured", "query_refused",
 }  # fmt: skip
 
 
@@ -23,7 +24,11 @@ def test_reason_codes_are_stable():
 
 
 @pytest.mark.parametrize(
-    "reason", ["too_many_candidates", "too_many_entities", "too_many_ancestors", "entities_mismatch", "forbid_error"]
+    "reason",
+    [
+        "too_many_candidates", "too_many_entities", "too_many_ancestors", "entities_mismatch", "forbid_error",
+        "query_refused",
+    ],  # fmt: skip
 )
 def test_what_a_query_brings_about_is_no_outage(reason):
     # Only outages open a route that fails open.

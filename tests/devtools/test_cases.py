@@ -376,6 +376,13 @@ COGNITO = "https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_AbCdEfGhI
         (issued(clients="[web]"), "{sub: alice, client_id: web}", "{outcome: allowed}"),
         (issued(issuer=COGNITO), "{sub: alice}", "{outcome: denied, policies: []}"),
         (issued(issuer=COGNITO), "{sub: alice, token_use: id}", "{outcome: denied, reason: token_type}"),
+        (issued(issuer=COGNITO, token="either"), "{sub: bob, level: 9}", "{outcome: allowed, policies: [high]}"),
+        (
+            issued(issuer=COGNITO, token="either"),
+            "{sub: bob, level: 9, token_use: id}",
+            "{outcome: allowed, policies: [seniors]}",
+        ),
+        (issued(issuer=COGNITO, token="either"), "{sub: bob, token_use: x}", "{outcome: denied, reason: token_type}"),
         (
             issued(issuer=COGNITO, clients="[web, app-api]"),
             "{sub: a}",

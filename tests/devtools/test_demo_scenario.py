@@ -23,7 +23,7 @@ from authz.devtools.demo.scenario import Answer
 from authz.devtools.demo.service import loopback_socket, service_application, serving
 from authz.devtools.samples import sample
 
-PORTS = Ports(front=0, door=9, admin=8, service=7)
+PORTS = Ports(front=0, door=9, admin=8, service=7, store=6)
 
 
 @pytest.fixture(scope="module")

@@ -72,6 +72,7 @@ def failing(found: Examination) -> list[tuple[str, Reason | None]]:
 # --- the table: each fault is told at its check -----------------------------------------------------------
 
 HEAD, BODY, SIGN = signed().split(".")
+EITHER = {"cognito": True, "source": source(token="either")}
 GROUPS = source(group_type="App::Group", group_claim="groups")
 
 
@@ -136,6 +137,14 @@ def test_a_fault_is_told_at_its_check(token: str, name: str | None, reason: Reas
         ({"cognito": True}, claims(client_id="api"), "token_use", Reason.TOKEN_TYPE),
         ({"cognito": True}, claims(token_use="access"), "aud", Reason.TOKEN_AUDIENCE),
         ({"cognito": True}, claims(token_use="access", client_id="api", aud=None), None, None),
+        (EITHER, claims(token_use="access", client_id="api", aud=None), None, None),
+        (EITHER, claims(token_use="id"), None, None),
+        (EITHER, claims(token_use="id", aud="other"), "aud", Reason.TOKEN_AUDIENCE),
+        (EITHER, claims(token_use="access"), "aud", Reason.TOKEN_AUDIENCE),
+        (EITHER, claims(client_id="api"), "token_use", Reason.TOKEN_TYPE),
+        (EITHER, claims(token_use="refresh", client_id="api"), "token_use", Reason.TOKEN_TYPE),
+        ({"client_as_audience": True}, claims(aud=None, cid="api"), None, None),
+        ({"client_as_audience": True}, claims(aud=None, cid="other"), "aud", Reason.TOKEN_AUDIENCE),
         ({"types": frozenset({"special"})}, claims(), "typ", Reason.TOKEN_TYPE),
     ],
 )

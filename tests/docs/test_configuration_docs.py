@@ -135,7 +135,9 @@ def test_the_complete_examples_have_every_setting(example: Path) -> None:
     routes = TypeAdapter(tuple[RouteShape, ...]).validate_python(
         yaml.safe_load((example.parent / "routes.yaml").read_text())
     )
-    present = set(paths_set(config.shape, "")) | {path for one in routes for path in paths_set(one, "routes[].")}
+    other = load_config(example.parent / "verified-permissions.yaml").required()
+    present = {path for one in (config, other) for path in paths_set(one.shape, "")}
+    present |= {path for one in routes for path in paths_set(one, "routes[].")}
     assert {path for path, _ in settings()} - present == set()
 
 

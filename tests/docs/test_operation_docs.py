@@ -56,7 +56,7 @@ def test_commands_are_those_of_the_command_line(capsys: pytest.CaptureFixture[st
     told = {cells[0].split()[1] for cells in rows("docs/operate.md", "Commands", 1)}
     with pytest.raises(SystemExit):
         cli.main(["--help"])
-    assert told == set(re.findall(r"^ {4}(\w+)(?: |$)", capsys.readouterr().out, re.MULTILINE))
+    assert told == set(re.findall(r"^ {4}([\w-]+)(?: |$)", capsys.readouterr().out, re.MULTILINE))
 
 
 def test_metrics_are_those_that_are_exported() -> None:

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from authz.observe.decision_metrics import CacheReading, DecidingReading
 from authz.observe.merge import GAUGES, Family, Merged, Sample, families_of, from_json, render
 from authz.observe.metrics import Metrics, PolicySetReading, Readings, TokenCacheReading
 from tests.observe.making import denied, failed, record, refused
@@ -117,6 +118,7 @@ def readings(number: int, version: str = "v1") -> Readings:
         key_set_ages=lambda: {"https://a": float(number), f"https://{number}": 1.0},
         certificate_expiries=lambda: {"127.0.0.1:443": float(number)},
         in_flight=lambda: number,
+        deciding=lambda: DecidingReading(cache=CacheReading(size=number), parity_alarm=number == 3, fallback_open=False),
     )
 
 
@@ -126,6 +128,8 @@ def test_gauges_are_joined_by_what_they_mean():
         merged.update(str(number), counted([], readings(number)))
     assert gauges(merged, "authz_in_flight") == {(): 6.0}
     assert gauges(merged, "authz_token_cache_size") == {(): 60.0}
+    assert gauges(merged, "authz_decision_cache_size") == {(): 6.0}
+    assert gauges(merged, "authz_parity_alarm") == {(): 1.0}
     assert gauges(merged, "authz_policy_set_age_seconds") == {(): 3.0}
     assert gauges(merged, "authz_certificate_expiry_seconds") == {(("listener", "127.0.0.1:443"),): 1.0}
     ages = gauges(merged, "authz_key_set_age_seconds")

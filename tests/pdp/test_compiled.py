@@ -76,9 +76,9 @@ def checked(monkeypatch):
     asked: list[list[str]] = []
     check = validation.check_policies
 
-    def spy(policies, *rest):
+    def spy(policies, *rest, **more):
         asked.append([policy.id for policy in policies])
-        return check(policies, *rest)
+        return check(policies, *rest, **more)
 
     monkeypatch.setattr(compiling, "check_policies", spy)
     return asked

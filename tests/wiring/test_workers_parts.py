@@ -251,10 +251,10 @@ def test_a_start_by_its_own_settings_changes_nothing(app):
 def test_a_worker_is_started_by_the_same_python_that_looks_where_this_one_does(monkeypatch: pytest.MonkeyPatch):
     file = Path("authz.yaml")
     monkeypatch.setattr(sys, "path", ["", "/lib"])
-    module = ["-m", "authz.wiring.worker_process", "7", "authz.yaml"]
-    assert command(7, file) == [sys.executable, *module]
+    module = ["-m", "authz.wiring.worker_process", "7", "authz.yaml", "2"]
+    assert command(7, file, 2) == [sys.executable, *module]
     monkeypatch.setattr(sys, "path", ["/bin", "/lib"])
-    assert command(7, file) == [sys.executable, "-P", *module]
+    assert command(7, file, 2) == [sys.executable, "-P", *module]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`authz demo`: a real Envoy, a sample service, an issuer and `authz serve`, with four requests to try.
+"""`authz demo`: a real Envoy, a sample service, an issuer, a policy store and `authz serve`, with requests to try.
 
 The command line reads this module for every command, so what the demo needs is imported when it runs.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import argparse
 
-COUNTS_WITHIN = 1.0
-"""Seconds after which an edited policy must count."""
+COUNTS_WITHIN = 5.0
+"""Seconds after its push in which an edited policy must count: the replica looks once a second."""
 
 
 def add_demo_arguments(parser: argparse.ArgumentParser) -> None:

@@ -55,9 +55,9 @@ class Check:
             return Answer(status=0, reason=f"no answer ({type(error).__name__})")
 
     async def _edited(self, step: Step) -> Row:
-        """Runs the very command that users are told to paste, and asks until it counts."""
+        """Runs the very command that users are told to paste, and asks until it counts; timed from the push on."""
+        await _command(["sh", "-c", self.folder.edit_line])
         begun = time.monotonic()
-        await _command(shlex.split(self.folder.edit_line))
         got = await self._until(step, begun + max(self.within, _PATIENCE))
         took = time.monotonic() - begun
         row = _row("Envoy", step, step.through_envoy, got)
@@ -140,7 +140,7 @@ def answer_of_outcome(outcome: authz.Outcome) -> Answer:
     match outcome:
         case authz.Allowed():
             user = dict(outcome.edits.set).get(IDENTITY_HEADER, "")
-            return Answer(status=200, reason=outcome.reason.value, policies=outcome.decision.policies, user=user)
+            return Answer(status=200, reason=outcome.reason.value, policies=outcome.decision.named, user=user)
         case authz.Denied():
             return Answer(
                 status=outcome.status,
@@ -160,7 +160,9 @@ async def _command(words: Sequence[str]) -> None:
         DemoError: it cannot be run, or fails.
     """
     try:
-        process = await asyncio.create_subprocess_exec(*words, stderr=asyncio.subprocess.PIPE)
+        process = await asyncio.create_subprocess_exec(
+            *words, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+        )
         _, problem = await process.communicate()
     except OSError as error:
         raise DemoError(f"`{words[0]}` cannot be started: {error.strerror}") from None

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from authz.devtools.demo import envoy, scenario
-from authz.devtools.demo.issuer import AUDIENCE, DemoIssuer
+from authz.devtools.demo import envoy, scenario, store
+from authz.devtools.demo.issuer import DemoIssuer
 from authz.devtools.demo.processes import DemoError
 from authz.devtools.demo.scenario import Person
 from authz.devtools.samples import envoy_example, sample
@@ -26,11 +26,17 @@ listeners:
 
 issuers:
   - issuer: {issuer}  # the demo's own; its keys are found by discovery
-    audience: {audience}
     algorithms: [RS256, ES256]
-    groups: {{type: "Documents::Role"}}  # from the claim `groups`
+    # audience, groups, the principal's type: the policy store's identity source says it
 
-policies: {{store: files, path: {policies}}}
+policies:
+  store: verified_permissions
+  entities: {policies}/entities.json  # facts about documents: a policy store keeps none
+  verified_permissions:
+    policy_store: {policy_store}
+    region: {region}
+    endpoint: {endpoint}  # the emulator's
+    replica: {{interval: 1s, requests: 10, snapshot: snapshot.json}}
 routes: {policies}/routes.yaml
 
 # By default a client learns a reason code and nothing else.
@@ -51,6 +57,8 @@ class Ports:
     """authz, for Envoy."""
     admin: int
     service: int
+    store: int
+    """The emulator of Verified Permissions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +86,11 @@ class DemoFolder:
     def edited(self) -> Path:
         """The policy file that the demo proposes to edit."""
         return self.policies / scenario.EDITED_FILE
+
+    @property
+    def push(self) -> Path:
+        """A script that brings the policy store to what the policies here say."""
+        return self.path / "push"
 
     @property
     def record(self) -> Path:
@@ -108,6 +121,10 @@ class DemoFolder:
             raise DemoError(str(error)) from None
         if self.edited.read_text(encoding="utf-8").count(scenario.EDIT[0]) != 1:
             raise DemoError(f"`{self.edited}` has no single `{scenario.EDIT[0]}` to edit")
+        identity = self.policies / store.IDENTITY_SOURCE
+        identity.write_text(store.identity_source(issuer.address), encoding="utf-8")
+        self.push.write_text(store.push_script(self.policies, ports.store), encoding="utf-8")
+        self.push.chmod(0o700)
         self.envoy_config.write_text(envoy.with_ports(example, _replacements(ports, grpc=grpc)), encoding="utf-8")
         self.settings.write_text(self._settings(issuer, ports, grpc=grpc), encoding="utf-8")
         tokens = {
@@ -124,16 +141,19 @@ class DemoFolder:
             port=ports.door,
             admin=ports.admin,
             issuer=issuer.address,
-            audience=AUDIENCE,
             policies=POLICIES,
+            policy_store=store.POLICY_STORE,
+            region=store.REGION,
+            endpoint=store.endpoint(ports.store),
             record=json.dumps(self.record.name),
         )
 
     @property
     def edit_line(self) -> str:
-        """The command that makes the edit, to paste."""
+        """The command that makes the edit and pushes it, to paste."""
         old, new = scenario.EDIT
-        return shlex.join(["sed", "-i", f"s/{old}/{new}/", str(self.edited)])
+        edit = shlex.join(["sed", "-i", f"s/{old}/{new}/", str(self.edited)])
+        return f"{edit} && {shlex.quote(str(self.push))}"
 
 
 def _copy(source: Path, target: Path) -> None:

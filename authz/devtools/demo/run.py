@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import signal
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar
 
-from authz.devtools.demo import scenario
+from authz.devtools.demo import scenario, store
 from authz.devtools.demo.check import Check
 from authz.devtools.demo.envoy import EnvoyChild, find_envoy
 from authz.devtools.demo.folder import DemoFolder, Ports
@@ -25,8 +26,6 @@ from authz.devtools.demo.service import loopback_socket, service_application, se
 
 OK, FAILED, INTERRUPTED = 0, 1, 130
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_ROOT = Path(__file__).resolve().parents[3]
-"""Where the package `authz` is imported from; the child finds the same one from there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +54,7 @@ class Demo:
 
 def run(options: Options) -> int:
     """The demo from start to end, with its exit code."""
+    os.environ.update(store.ENVIRONMENT)  # for what is begun here, and for the library that the check asks
     try:
         with _folder(keep=options.keep) as folder:
             return asyncio.run(_run(options, folder))
@@ -99,7 +99,7 @@ async def _main(options: Options, folder: DemoFolder) -> int:
     if options.port and not is_free(options.port):
         raise DemoError(f"port `{options.port}` of {scenario.HOST} is taken; give another `--port`, or none")
     style = style_for()
-    print("Starting Envoy, authz, an issuer and a sample service ...", flush=True)
+    print("Starting Envoy, authz, a policy store, an issuer and a sample service ...", flush=True)
     async with _running(options, folder, program) as demo:
         if options.check:
             return await while_running(_check(demo, options, style), demo.children)
@@ -137,14 +137,17 @@ async def _running(options: Options, folder: DemoFolder, program: Path) -> Async
         issuer = await _issuer(stack)
         bound, service = loopback_socket()
         await stack.enter_async_context(serving(service_application(), bound))
-        ports = Ports(front=options.port, door=free_port(), admin=free_port(), service=service)
+        ports = Ports(front=options.port, door=free_port(), admin=free_port(), service=service, store=free_port())
         tokens = folder.fill(issuer, ports, grpc=options.grpc)
+        emulator = await stack.enter_async_context(store.emulator(ports.store, folder.log("store")))
+        await emulator.until(lambda: _answers(ports.store))
+        await store.first_push(folder.policies, ports.store, os.environ)
         authz = await stack.enter_async_context(_authz(folder))
         envoy = EnvoyChild(program, folder.envoy_config, log=folder.log("envoy"), folder=folder.path)
         await stack.enter_async_context(envoy)
         await authz.until(lambda: _is_ready(session, ports))
         port = await envoy.port(session)
-        yield Demo(folder=folder, session=session, children=(authz, envoy), tokens=tokens, port=port)
+        yield Demo(folder=folder, session=session, children=(authz, envoy, emulator), tokens=tokens, port=port)
 
 
 async def _issuer(stack: AsyncExitStack) -> DemoIssuer:
@@ -157,7 +160,7 @@ async def _issuer(stack: AsyncExitStack) -> DemoIssuer:
 
 def _authz(folder: DemoFolder) -> Child:
     command: list[str | Path] = [sys.executable, "-m", "authz", "serve", "--config", folder.settings]
-    return Child("authz serve", command, log=folder.log("authz"), folder=_ROOT)
+    return Child("authz serve", command, log=folder.log("authz"), folder=store.ROOT)
 
 
 async def _is_ready(session: ClientSession, ports: Ports) -> bool:
@@ -166,10 +169,17 @@ async def _is_ready(session: ClientSession, ports: Ports) -> bool:
         async with session.get(address, timeout=ClientTimeout(total=5)) as response:
             if response.status != 200:
                 return False
-        # The admin listener may be up before the door is.
-        _, writer = await asyncio.open_connection(scenario.HOST, ports.door)
+    except (ClientError, OSError, TimeoutError):  # not there yet
+        return False
+    # The admin listener may be up before the door is.
+    return await _answers(ports.door)
+
+
+async def _answers(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(scenario.HOST, port)
         writer.close()
         await writer.wait_closed()
-    except (ClientError, OSError, TimeoutError):  # not there yet
+    except OSError:  # not there yet
         return False
     return True

@@ -139,6 +139,6 @@ AFTER = Step(
     path=FORECAST,
     person=DAVE,
     expected=Answer(status=200, reason="allowed", policies=("employee-reads",), user="dave"),
-    note="200: the edit counts within a second, without a restart",
+    note="200: the replica has seen the change, a second or two after the push",
 )
 STEPS = (ALLOWED, DENIED, NO_TOKEN, BEFORE)

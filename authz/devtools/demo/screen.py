@@ -62,6 +62,7 @@ def introduction(folder: DemoFolder, port: int, style: Style, *, door: str, kept
     lines = [
         "",
         f"Envoy at {front} asks authz, over {door}, before a sample service sees a request.",
+        "The policies are in a policy store of Amazon Verified Permissions, emulated here; authz has a replica of it.",
         f"Paste these lines into {style('another terminal', 'bold')}. The tokens last 12 hours.",
     ]
     if shutil.which("curl") is None:
@@ -84,9 +85,9 @@ def _request(step: Step, folder: DemoFolder, port: int, style: Style) -> list[st
 
 def _places(folder: DemoFolder, style: Style, *, kept: bool) -> list[str]:
     places = {
-        "policies": str(folder.policies),
+        "policies": f"{folder.policies}; {folder.push} brings them to the store",
         "settings": f"{folder.settings}, {folder.envoy_config.name}",
-        "logs": f"{folder.log('authz')}, {folder.log('envoy').name}",
+        "logs": f"{folder.log('authz')}, {folder.log('envoy').name}, {folder.log('store').name}",
         "decisions": f"tail -f {shlex.quote(str(folder.record))}",
     }
     rows = [f"{style(f'{name:<10}', 'bold')} {place}" for name, place in places.items()]

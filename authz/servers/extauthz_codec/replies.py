@@ -61,7 +61,7 @@ def encode(
         connection: the network filter asked. It reads the status alone.
     """
     if isinstance(outcome, Allowed) and response.allows and metadata and not connection:
-        policies = outcome.decision.policies
+        policies = outcome.decision.named
         parts = _allowance(response.headers, response.remove, policies, len(decision_id)) if decision_id else None
         if parts is not None and decision_id.isascii():
             return decision_id.encode("ascii").join(parts)
@@ -147,7 +147,7 @@ def _add_header(message: OkHttpResponse | DeniedHttpResponse, name: str, value: 
 
 def _policies(outcome: Outcome) -> tuple[str, ...]:
     decision = outcome.decision if isinstance(outcome, Allowed | Denied) else None
-    return decision.policies if decision is not None else ()
+    return decision.named if decision is not None else ()
 
 
 def _describe(reply: CheckResponse, reason: Reason, policies: tuple[str, ...], decision_id: str) -> None:

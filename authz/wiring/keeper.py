@@ -1,0 +1,94 @@
+"""Looks at a replicated policy store again and again, and has a new content loaded.
+
+Each look waits for the one before: a slow store is never asked twice at once. What goes wrong is told when it
+begins, when it changes and when it is over, not at each look.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from authz.core.errors import Misconfigured, PoliciesUnavailable, Problem
+from authz.wiring.freshness import Freshness
+
+if TYPE_CHECKING:
+    from authz.stores.avp import AvpStore
+
+_log = logging.getLogger("authz.replica")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What a keeper does its work for."""
+
+    in_force: Callable[[], str]
+    """Version of the store's content that decides; empty: there is none yet."""
+    reload: Callable[[float], Awaitable[bool]]
+    """Takes what the store holds now; given the age of what decides, for the case that it is rejected."""
+    freshness: Freshness
+
+
+class Keeper:
+    """Keeps one replica up to date."""
+
+    def __init__(self, store: AvpStore, kept: Kept, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store = store
+        self._kept = kept
+        self._clock = clock
+        self._refused = ""
+        """Version that was rejected: it is not tried again until the store holds another."""
+        self._trouble = ""
+        self._snapshot_trouble = ""
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await asyncio.sleep(self._store.next_poll())
+            await self.look()
+
+    async def look(self) -> None:
+        """One look at the store, and what follows from it. Raises nothing but what cancels the task."""
+        freshness = self._kept.freshness
+        begun, age = self._clock(), freshness.age()
+        try:
+            await asyncio.to_thread(self._store.poll)
+            version = (await asyncio.to_thread(self._store.read)).version
+        except PoliciesUnavailable as error:
+            self._tell((error.detail,))
+        except Misconfigured as error:
+            self._tell(tuple(str(problem) for problem in error.problems))
+            freshness.reloads["rejected"] += 1
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next look may go well
+            self._tell((str(Problem(message=f"unexpected {type(error).__name__} while the store was read")),))
+        else:
+            self._tell(())
+            self._tell_of_snapshot(self._store.snapshot_trouble)
+            await self._taken(version, age + self._clock() - begun)
+
+    async def _taken(self, version: str, age: float) -> None:
+        if version == self._kept.in_force():
+            self._refused = ""
+            self._kept.freshness.rejected_at = None  # the store holds again what decides
+        elif version != self._refused:
+            taken = await self._kept.reload(age)
+            self._refused = "" if taken else version
+
+    def _tell_of_snapshot(self, trouble: str) -> None:
+        if trouble and trouble != self._snapshot_trouble:
+            _log.warning("%s", trouble)
+        self._snapshot_trouble = trouble
+
+    def _tell(self, trouble: tuple[str, ...]) -> None:
+        text = "; ".join(trouble)
+        if text == self._trouble:
+            return
+        for one in trouble:
+            _log.error("the policy store cannot be replicated, the last good state goes on: %s", one)
+        if not text:
+            _log.info("the policy store is replicated again")
+        self._trouble = text

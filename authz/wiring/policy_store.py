@@ -1,0 +1,124 @@
+"""Which policy store a configuration names. One that is kept over reloads, for it knows what it read before."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeAlias
+
+from authz.aws.settings import AvpSettings
+from authz.config.load import Config
+from authz.config.policies import VerifiedPermissionsShape
+from authz.core.errors import Misconfigured
+from authz.core.model import PolicySnapshot
+from authz.core.pieces import Pause
+from authz.stores.file import FileStore
+
+if TYPE_CHECKING:
+    from authz.stores.avp import AvpStore, ReplicaSettings
+
+Store: TypeAlias = "FileStore | AvpStore"
+
+NO_POLICIES = PolicySnapshot(version="", policies=())
+"""Stands for a policy set where there is none yet: nothing is decided by it."""
+CALL_TIMEOUT = 5.0
+"""Seconds for one management call of the replica; nobody waits for it."""
+CALLS_AT_ONCE = 4
+MAX_ENTITIES = 64 * 1024 * 1024
+"""Bytes of the file of entities."""
+
+
+def policy_store(config: Config, previous: Store | None, pause: Pause, *, sharing: int = 1) -> Store | None:
+    """The store; `previous` where it is the same one. None: the configuration does not say enough."""
+    policies = config.shape.policies
+    if policies.store == "files":
+        if policies.path is None:
+            return None
+        path = config.path(policies.path)
+        if isinstance(previous, FileStore) and previous.path == path:
+            return previous
+        return FileStore(path=path, pause=pause)
+    if policies.verified_permissions is None:
+        return None
+    return _replica(config, policies.verified_permissions, previous, pause, sharing)
+
+
+def _replica(
+    config: Config, avp: VerifiedPermissionsShape, previous: Store | None, pause: Pause, sharing: int
+) -> AvpStore:
+    from authz.aws.client import avp_client
+    from authz.stores.avp import AvpStore
+
+    reached = avp_settings(avp, timeout=CALL_TIMEOUT, connections=CALLS_AT_ONCE)
+    settings = _replica_settings(config, avp, sharing)
+    if isinstance(previous, AvpStore) and previous.reached == reached and previous.settings == settings:
+        return previous
+    return AvpStore(lambda: avp_client(reached), settings, reached=reached, pause=pause)
+
+
+def _replica_settings(config: Config, avp: VerifiedPermissionsShape, sharing: int) -> ReplicaSettings:
+    from authz.stores.avp import ReplicaSettings
+
+    policies = config.shape.policies
+    return ReplicaSettings(
+        policy_store=avp.policy_store,
+        requests=avp.replica.requests / sharing,
+        interval=avp.replica.interval,
+        slow_interval=avp.replica.slow_interval,
+        snapshot=config.path(avp.replica.snapshot) if avp.replica.snapshot is not None else None,
+        max_age=policies.oldest,
+        with_policies=policies.decide != "remote",
+    )
+
+
+def close_store(store: Store) -> None:
+    """Ends what the store has under way, for good."""
+    if not isinstance(store, FileStore):
+        store.close()
+
+
+def with_entities(config: Config, snapshot: PolicySnapshot) -> PolicySnapshot:
+    """The snapshot with the entities that the configuration keeps beside a store that has none.
+
+    Raises:
+        Misconfigured: the file cannot be read.
+    """
+    name = config.shape.policies.entities
+    if name is None:
+        return snapshot
+    path = config.path(name)
+    try:
+        if path.stat().st_size > MAX_ENTITIES:
+            raise _wrong(config, f"`{name}` is larger than {MAX_ENTITIES} bytes")
+        data = path.read_bytes()
+        text = data.decode("utf-8")
+    except OSError as error:
+        raise _wrong(config, f"`{name}` cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise _wrong(config, f"`{name}` is not UTF-8") from None
+    version = hashlib.sha256(f"{snapshot.version}:".encode() + data).hexdigest()[:16]
+    return replace(snapshot, entities=text, entities_file=str(path), version=version)
+
+
+def _wrong(config: Config, message: str) -> Misconfigured:
+    return Misconfigured((config.problem(("policies", "entities"), message),))
+
+
+def store_age(store: Store) -> Callable[[], float]:
+    """Seconds since what the store gave last was known to be its content. Files are watched: theirs is current."""
+    return (lambda: 0.0) if isinstance(store, FileStore) else store.age
+
+
+def avp_settings(avp: VerifiedPermissionsShape, *, timeout: float, connections: int) -> AvpSettings:
+    """How the store is reached, with `timeout` seconds for one answer."""
+    return AvpSettings(
+        policy_store=avp.policy_store,
+        region=avp.region,
+        endpoint=avp.endpoint,
+        profile=avp.profile,
+        connect_timeout=min(timeout, 1.0),
+        read_timeout=timeout,
+        connections=connections,
+        attempts=1,
+    )

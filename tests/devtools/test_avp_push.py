@@ -1,0 +1,476 @@
+"""`authz avp plan` and `push` against the emulator: what is done, what is refused, and what happens in the middle."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.devtools.avp_commands import SCHEMA, Tool, emulated, everything, folder_of
+
+DOCUMENTS = Path(__file__).parents[2] / "policies" / "documents"
+READ = 'permit(principal, action == App::Action::"read", resource);'
+WRITE = 'permit(principal, action == App::Action::"write", resource) when { resource.owner == principal };'
+STOP = "forbid(principal, action, resource) when { principal.level < 1 };"
+SHARE = '@id("share") permit(principal == ?principal, action, resource == ?resource);'
+LINK = {"id": "ann-7", "template": "share", "principal": 'App::User::"ann"', "resource": 'App::Doc::"7"'}
+SOURCE = {
+    "configuration": {
+        "cognitoUserPoolConfiguration": {
+            "userPoolArn": "arn:aws:cognito-idp:us-east-1:123456789012:userpool/us-east-1_abcdefghi",
+            "clientIds": ["web"],
+            "groupConfiguration": {"groupEntityType": "App::Group"},
+        }
+    },
+    "principalEntityType": "App::User",
+}
+WHOLE = {
+    "schema.cedarschema": SCHEMA,
+    "docs.cedar": f"{READ}\n{WRITE}\n",
+    "guard/stop.cedar": f'@id("stop")\n{STOP}\n',
+    "sharing.cedar": SHARE,
+    "links.json": [LINK],
+    "identity_source.json": SOURCE,
+}
+
+
+@pytest.fixture(scope="module")
+def emulator():
+    with emulated() as running:
+        yield running
+
+
+@pytest.fixture
+def tool(emulator, capsys):
+    emulator.switches.clear()
+    emulator.switches.calls.clear()
+    return Tool(emulator, capsys)
+
+
+@pytest.fixture
+def whole(tmp_path):
+    return folder_of(tmp_path / "whole", WHOLE)
+
+
+def test_a_push_brings_everything_and_a_second_one_has_nothing_to_do(tool, whole):
+    store = tool.store("STRICT")
+    planned = tool("plan", whole, "--store", store)
+    assert planned.code == 1
+    assert [line.split()[:3] for line in planned.out.splitlines()[1:-1]] == [
+        ["create", "schema"],
+        ["create", "template", "share"],
+        ["create", "policy", "docs"],
+        ["create", "policy", "docs/2"],
+        ["create", "policy", "stop"],
+        ["create", "link", "ann-7"],
+        ["create", "identity", "source"],
+    ]
+    assert f"{whole}/docs.cedar:2" in planned.out
+    assert tool.texts(store) == {}
+    done = tool("push", whole, "--store", store, "--yes")
+    assert (done.code, done.out.splitlines()[-1]) == (0, "done: 7 calls")
+    assert f"[3/7] create policy stop ({whole}/guard/stop.cedar:1)" in done.err
+    assert tool.texts(store) == {"name/docs": READ, "name/docs/2": WRITE, "name/stop": f'@id("stop")\n{STOP}'}
+    tool.emulator.switches.calls.clear()
+    for command in (("plan",), ("push",), ("push", "--yes"), ("diff",)):
+        again = tool(command[0], whole, "--store", store, *command[1:])
+        assert (again.code, again.err) == (0, ""), command
+        assert command[0] == "diff" or "nothing to do; 5 unchanged" in again.out
+    assert not [name for name in tool.emulator.switches.calls if not name.startswith(("Get", "List", "Batch"))]
+
+
+def test_the_sample_application_can_be_pushed(tool):
+    store = tool.store("STRICT")
+    assert tool("push", DOCUMENTS, "--store", store, "--yes").code == 0
+    again = tool("plan", DOCUMENTS, "--store", store)
+    assert again.code == 0
+    assert "entities are not pushed" in again.err
+
+
+def test_without_yes_and_without_a_terminal_it_is_only_shown(tool, whole):
+    store = tool.store("STRICT")
+    said = tool("push", whole, "--store", store)
+    assert said.code == 1
+    assert "`--yes` does it" in said.err
+    assert "create  policy stop" in said.out
+    assert tool.texts(store) == {}
+
+
+@pytest.mark.parametrize(("answer", "code", "count"), [("y", 0, 3), ("yes", 0, 3), ("n", 1, 0), ("", 1, 0)])
+def test_on_a_terminal_it_asks(tool, whole, monkeypatch, answer, code, count):
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda _: answer)
+    store = tool.store("STRICT")
+    assert tool("push", whole, "--store", store).code == code
+    assert len(tool.texts(store)) == count
+
+
+def test_a_store_that_changed_while_the_question_stood_is_left_alone(tool, whole, monkeypatch):
+    store = tool.store("STRICT")
+
+    def answer(_: str) -> str:
+        client = tool.emulator.client()
+        client.put_schema(policyStoreId=store, definition={"cedarJson": '{"X": {"entityTypes": {}, "actions": {}}}'})
+        return "y"
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", answer)
+    said = tool("push", whole, "--store", store)
+    assert said.code == 2
+    assert "changed while the question stood" in said.err
+    assert tool.texts(store) == {}
+
+
+def test_what_only_the_store_has_is_left_unless_asked(tool, whole):
+    store = tool.store("STRICT")
+    assert tool("push", whole, "--store", store, "--yes").code == 0
+    tool.emulator.client().create_policy(policyStoreId=store, definition={"static": {"statement": STOP}})
+    (whole / "docs.cedar").write_text(READ)
+    (whole / "links.json").unlink()
+    planned = tool("plan", whole, "--store", store)
+    assert planned.code == 0
+    assert planned.out.count("only in the store; `--delete` removes it") == 3
+    assert "0 unchanged" not in planned.out
+    gone = tool("push", whole, "--store", store, "--yes", "--delete")
+    assert gone.code == 0
+    assert set(tool.texts(store)) == {"name/docs", "name/stop"}
+    assert tool("plan", whole, "--store", store, "--delete").out.endswith("nothing to do; 3 unchanged\n")
+
+
+def test_updates_keep_ids_replacements_do_not_and_moves_are_renamings(tool, whole):
+    store = tool.store("STRICT")
+    tool("push", whole, "--store", store, "--yes")
+    client = tool.emulator.client()
+    before = {
+        one.get("name"): one["policyId"] for one in everything(client, "list_policies", "policies", policyStoreId=store)
+    }
+    (whole / "docs.cedar").write_text(READ.replace("principal,", 'principal == App::User::"ann",'))
+    (whole / "moved.cedar").write_text(WRITE)
+    (whole / "guard" / "stop.cedar").write_text(f'@id("stop")\n{STOP.replace("< 1", "< 2")}\n')
+    planned = tool("plan", whole, "--store", store)
+    rows = [line.split()[:3] for line in planned.out.splitlines()[1:-1]]
+    assert sorted(rows) == [["rename", "policy", "moved"], ["replace", "policy", "docs"], ["update", "policy", "stop"]]
+    assert "it was called `docs/2`" in planned.out
+    assert "effect, principal or resource differ" in planned.out
+    assert tool("push", whole, "--store", store, "--yes").code == 0
+    after = {
+        one.get("name"): one["policyId"] for one in everything(client, "list_policies", "policies", policyStoreId=store)
+    }
+    assert after["name/stop"] == before["name/stop"]
+    assert after["name/moved"] == before["name/docs/2"]
+    assert after["name/docs"] != before["name/docs"]
+    assert tool("plan", whole, "--store", store).code == 0
+
+
+def test_descriptions_of_the_store_outlive_an_update_and_a_replacement(tool, tmp_path):
+    store, client = tool.store(), tool.emulator.client()
+    texts = {"a": READ, "b": WRITE}
+    for name, text in texts.items():
+        definition = {"static": {"statement": text, "description": f"about {name}"}}
+        client.create_policy(policyStoreId=store, definition=definition, name=f"name/{name}")
+    changed = {"a.cedar": READ.replace("permit", "forbid"), "b.cedar": WRITE.replace("==", "!=", 1)}
+    changed["b.cedar"] = WRITE.replace("owner ==", "owner !=")
+    folder = folder_of(tmp_path, changed)
+    assert tool("push", folder, "--store", store, "--yes").code == 0
+    for name in texts:
+        found = client.get_policy(policyStoreId=store, policyId=f"name/{name}")
+        assert found["definition"]["static"]["description"] == f"about {name}"
+
+
+def test_the_plan_as_json(tool, whole):
+    store = tool.store("STRICT")
+    said = tool("plan", whole, "--store", store, "--json")
+    told = json.loads(said.out)
+    assert said.code == 1
+    assert told["policyStoreId"] == store
+    stop = next(change for change in told["changes"] if change["name"] == "stop")
+    assert (stop["action"], stop["kind"], stop["file"], stop["line"]) == (
+        "create",
+        "policy",
+        f"{whole}/guard/stop.cedar",
+        1,
+    )
+    assert len(told["calls"]) == 7
+
+
+# --- what is refused, before anything is written
+
+BAD = {
+    "a policy does not fit the schema": (
+        {"bad.cedar": f"{READ}\n\npermit(principal is App::Nobody, action, resource);"},
+        "bad.cedar:3: policy `bad.cedar#2`: unrecognized entity type `App::Nobody`",
+    ),
+    "a policy the engine does not parse": (
+        {"bad.cedar": f"{READ}\npermit(principal, action, resource) when {{ 1 + }};"},
+        "bad.cedar:2: policy `bad.cedar#2`: ",
+    ),
+    "a text that cannot be cut": ({"bad.cedar": f"{READ}\npermit(principal"}, "bad.cedar:2: "),
+    "a schema that is none": ({"schema.cedarschema": "namespace App { entity"}, "schema.cedarschema:1: "),
+    "a schema with dangling types": (
+        {"schema.cedarschema": "namespace App {\n entity User in [Nowhere];\n}"},
+        "schema.cedarschema:2: ",
+    ),
+    "a schema outside of a namespace": (
+        {"schema.cedarschema": "entity User; action read appliesTo { principal: User, resource: User };"},
+        "outside of a namespace",
+    ),
+    "one name for two": (
+        {"a.b.cedar": READ, "a-b.cedar": WRITE},
+        "a.b.cedar:1: policy `a.b.cedar#1`: its name in the store, `a-b`, is that of `a-b.cedar#1`",
+    ),
+    "one id for two": ({"a.cedar": f'@id("x") {READ}\n@id("x") {WRITE}'}, "a.cedar:2: the id `x` is already used"),
+    "too long a name": ({"a.cedar": f'\n@id("{"x" * 146}") {READ}'}, "a.cedar:2: policy `xxx"),
+    "a link to nowhere": (
+        {"links.json": [{**LINK, "template": "nowhere"}]},
+        "links.json:1: link `ann-7`: there is no template `nowhere`",
+    ),
+    "a link that fills too little": (
+        {"links.json": [{key: LINK[key] for key in ("id", "template", "principal")}]},
+        "links.json:1: link `ann-7`: its values must fill exactly the slots",
+    ),
+    "an identity source that is none": (
+        {"identity_source.json": {**SOURCE, "configuration": {"cognitoUserPoolConfiguration": {"userPoolArn": "x"}}}},
+        "identity_source.json:1: identity source: `userPoolArn` must be text",
+    ),
+    "an identity source with a misspelt member": (
+        {"identity_source.json": {**SOURCE, "PrincipalEntityType": "App::User"}},
+        "`PrincipalEntityType` is no member of the file",
+    ),
+    "an identity source that is no JSON": ({"identity_source.json": "{\n,}"}, "identity_source.json:2: identity source: not JSON"),
+    "an OpenID Connect source without a type": (
+        {
+            "identity_source.json": {
+                "configuration": {
+                    "openIdConnectConfiguration": {
+                        "issuer": "https://login.example.com",
+                        "tokenSelection": {"accessTokenOnly": {"audiences": ["api"]}},
+                    }
+                }
+            }
+        },
+        "`principalEntityType` is missing; with OpenID Connect it must be there",
+    ),
+    "more for one resource than the quota": (
+        {f"{number}.cedar": f'permit(principal, action, resource) unless {{ "{"x" * 9000}" == "" }};' for number in range(25)},
+        "policies that name no resource have",
+    ),
+    "more templates than the quota": (
+        {"many.cedar": "\n".join(f'@id("t{number}") {SHARE[13:]}' for number in range(41))},
+        "templates at one moment of the push, at most 40",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_the_store_would_refuse_is_told_with_file_and_line_and_nothing_is_written(tool, tmp_path, case):
+    files, expected = BAD[case]
+    folder = folder_of(tmp_path, {**WHOLE, **files})
+    store = tool.store("STRICT")
+    tool.emulator.switches.calls.clear()
+    for command in (("plan",), ("push", "--yes")):
+        said = tool(command[0], folder, "--store", store, *command[1:])
+        assert said.code == 2
+        assert expected in said.err
+        assert said.out == ""
+    assert not [name for name in tool.emulator.switches.calls if not name.startswith(("Get", "List", "Batch"))]
+
+
+def test_a_strict_store_without_any_schema_is_told_at_once(tool, tmp_path):
+    said = tool("plan", folder_of(tmp_path, {"a.cedar": READ}), "--store", tool.store("STRICT"))
+    assert said.code == 2
+    assert "there is no schema, so it would refuse every policy" in said.err
+
+
+def test_a_folder_without_schema_is_held_against_the_stores(tool, whole, tmp_path):
+    store = tool.store("STRICT")
+    tool("push", whole, "--store", store, "--yes")
+    said = tool("plan", folder_of(tmp_path / "b", {"a.cedar": READ.replace("read", "fly")}), "--store", store)
+    assert said.code == 2
+    assert 'a.cedar:1: policy `a.cedar#1`: unrecognized action `App::Action::"fly"`' in said.err
+
+
+def test_a_store_that_does_not_validate_takes_what_does_not_fit_and_it_is_told(tool, tmp_path):
+    folder = folder_of(tmp_path, {**WHOLE, "odd.cedar": "permit(principal is App::Nobody, action, resource);"})
+    store = tool.store("OFF")
+    said = tool("push", folder, "--store", store, "--yes")
+    assert said.code == 0
+    assert "odd.cedar:1: warning: policy `odd.cedar#1`" in said.err
+
+
+def test_a_quota_that_was_raised_can_be_ignored(tool, tmp_path):
+    files, expected = BAD["more for one resource than the quota"]
+    folder = folder_of(tmp_path, {**WHOLE, **files})
+    said = tool("plan", folder, "--store", tool.store("STRICT"), "--ignore-quotas")
+    assert said.code == 1
+    assert "warning: " in said.err
+    assert expected in said.err
+
+
+def test_moving_actions_between_groups_is_warned_of(tool, whole):
+    store = tool.store("STRICT")
+    tool("push", whole, "--store", store, "--yes")
+    grouped = SCHEMA.replace("action read, write", "action all;\n  action read, write in [all]")
+    (whole / "schema.cedarschema").write_text(grouped)
+    said = tool("plan", whole, "--store", store)
+    assert said.code == 1
+    assert 'warning: the schema puts `App::Action::"read"`, `App::Action::"write"` into other action groups' in said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((), "expected one of `--store ID`, `--alias NAME` and `--create`"),
+        (("--store", "x", "--create"), "give one of them"),
+        (("--store", "x", "--alias", "y"), "expected one of"),
+        (("--store", "nowhere"), "there is no such policy store in this account and region"),
+        (("--alias", "nowhere"), "there is no such policy store in this account and region"),
+    ],
+)
+def test_stores_that_cannot_be_found(tool, whole, arguments, expected):
+    said = tool("push", whole, *arguments, "--yes")
+    assert (said.code, said.out) == (2, "")
+    assert expected in said.err
+
+
+def test_a_folder_that_is_not_there(tool, tmp_path):
+    said = tool("plan", tmp_path / "nowhere", "--store", tool.store())
+    assert said.code == 2
+    assert "is no folder" in said.err
+
+
+# --- making a store
+
+
+def test_a_store_is_made_once_for_an_alias(tool, whole):
+    first = tool("push", whole, "--create", "--alias", "app", "--yes")
+    assert first.code == 0
+    assert " (STRICT)" in first.out
+    again = tool("push", whole, "--create", "--alias", "app", "--yes")
+    assert again.code == 0
+    assert "none is made" in again.err
+    assert "nothing to do" in again.out
+    assert tool("plan", whole, "--store", "policy-store-alias/app").code == 0
+    assert tool("push", whole, "--alias", "app").code == 0
+    assert tool.emulator.switches.calls["CreatePolicyStore"] == 1
+
+
+def test_a_store_is_not_made_without_yes(tool, whole):
+    said = tool("push", whole, "--create")
+    assert said.code == 1
+    assert "a new policy store (STRICT)" in said.out
+    assert tool.emulator.switches.calls["CreatePolicyStore"] == 0
+
+
+def test_a_new_store_is_waited_for(tool, whole):
+    tool.emulator.switches.consistency_delay = 0.05
+    said = tool("push", whole, "--create", "--yes")
+    assert said.code == 0, said.err
+    tool.emulator.switches.clear()
+    store = said.out.split("\npolicy store ")[1].split()[0]
+    assert tool("plan", whole, "--store", store).code == 0
+
+
+def test_a_push_that_fails_after_the_store_was_made_says_its_id(tool, whole):
+    tool.emulator.switches.fail("CreatePolicy", after=1)
+    said = tool("push", whole, "--create", "--yes")
+    assert said.code == 1
+    store = said.out.split("\npolicy store ")[1].split()[0]
+    assert f"push again (`--store {store}`)" in said.err
+    tool.emulator.switches.clear()
+    assert tool("push", whole, "--store", store, "--yes").code == 0
+
+
+# --- in the middle
+
+
+FAULTS = ("fail", "drop", "throttle", "garbage", "truncate", "expire", "deny")
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("after", [0, 2])
+def test_a_push_that_stops_says_what_was_done_and_the_next_one_goes_on(tool, whole, fault, after):
+    store = tool.store("STRICT")
+    getattr(tool.emulator.switches, fault)("CreatePolicy", after=after)
+    said = tool("push", whole, "--store", store, "--yes")
+    assert said.code == 1
+    done = 2 + after
+    assert f"done: {done}\n" in said.err
+    assert f"not done: {7 - done}\n" in said.err
+    assert "stopped at: create " in said.err
+    assert "CreatePolicy: " in said.err
+    assert "done: 7 calls" not in said.out
+    doubtful = "nobody knows whether this call was carried out" in said.err
+    assert doubtful == (fault in {"fail", "drop", "garbage", "truncate"})
+    tool.emulator.switches.clear()
+    assert tool("push", whole, "--store", store, "--yes").code == 0
+    assert tool("plan", whole, "--store", store).code == 0
+    client = tool.emulator.client()
+    names = Counter(one.get("name") for one in everything(client, "list_policies", "policies", policyStoreId=store))
+    assert names == {"name/docs": 1, "name/docs/2": 1, "name/stop": 1, "name/ann-7": 1}
+
+
+@pytest.mark.parametrize("fault", ["fail", "drop", "throttle", "garbage", "truncate"])
+def test_what_passes_by_itself_is_waited_for_and_makes_nothing_twice(tool, whole, fault):
+    store = tool.store("STRICT")
+    for operation in ("CreatePolicy", "PutSchema", "ListPolicies", "CreatePolicyTemplate"):
+        getattr(tool.emulator.switches, fault)(operation, calls=2)
+    said = tool("push", whole, "--store", store, "--yes")
+    assert said.code == 0, said.err
+    assert "trying again in" in said.err
+    assert len(tool.texts(store)) == 3
+    assert tool("plan", whole, "--store", store).code == 0
+
+
+def test_elements_that_are_seen_late_are_waited_for(tool, whole):
+    store = tool.store("STRICT")
+    tool.emulator.switches.consistency_delay = 0.05
+    assert tool("push", whole, "--store", store, "--yes").code == 0
+    tool.emulator.switches.clear()
+    assert tool("plan", whole, "--store", store).code == 0
+
+
+def test_what_was_pushed_deleted_and_pushed_again_is_there(tool, tmp_path):
+    """The service answers a known token with what it said first, also where that was deleted since."""
+    store = tool.store()
+    for _ in range(3):
+        folder = folder_of(tmp_path, {"a.cedar": READ, "t.cedar": SHARE, "links.json": [LINK]})
+        assert tool("push", folder, "--store", store, "--yes", "--delete").code == 0
+        assert tool.texts(store) == {"name/a": READ}
+        for name in ("t.cedar", "links.json"):
+            (folder / name).unlink()
+        (folder / "a.cedar").write_text("// nothing\n")
+        assert tool("push", folder, "--store", store, "--yes", "--delete").code == 0
+        assert tool.texts(store) == {}
+
+
+def test_a_push_that_is_interrupted_says_where(tool, whole, monkeypatch):
+    store = tool.store("STRICT")
+    from authz.devtools.avp.apply import Push
+
+    make = Push._make
+
+    def interrupted(self: Push, call: object) -> None:
+        if len(self.applied) == 3:
+            raise KeyboardInterrupt
+        make(self, call)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Push, "_make", interrupted)
+    said = tool("push", whole, "--store", store, "--yes")
+    assert said.code == 130
+    assert "interrupted at: create policy docs (" in said.err
+    assert "done: 3\n" in said.err
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("fault", ["fail", "garbage", "expire", "deny", "throttle", "drop"])
+@pytest.mark.parametrize("operation", ["GetPolicyStore", "ListPolicies", "GetSchema", "ListIdentitySources"])
+def test_a_store_that_cannot_be_read_is_no_empty_store(tool, whole, fault, operation):
+    store = tool.store("STRICT")
+    getattr(tool.emulator.switches, fault)(operation)
+    said = tool("push", whole, "--store", store, "--yes")
+    assert (said.code, said.out) == (2, "")
+    assert f"policy store `{store}`: {operation}: " in said.err
+    tool.emulator.switches.clear()
+    assert tool.texts(store) == {}

@@ -1,0 +1,117 @@
+"""Schemas, through boto3: JSON text in and out, checked in both modes, with the service's words."""
+
+import json
+
+import pytest
+
+from tests.emulator.refusals import refused
+from tests.emulator.running import emulator_thread
+
+GOOD = {
+    "App": {
+        "entityTypes": {"User": {}},
+        "actions": {"read": {"appliesTo": {"principalTypes": ["User"], "resourceTypes": ["User"]}}},
+    }
+}
+
+
+@pytest.fixture(scope="module")
+def emulated():
+    with emulator_thread() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(emulated):
+    return emulated.client()
+
+
+@pytest.fixture
+def store(emulated):
+    return emulated.store()
+
+
+def put(client, store, schema):
+    text = schema if isinstance(schema, str) else json.dumps(schema)
+    return client.put_schema(policyStoreId=store, definition={"cedarJson": text})
+
+
+def test_a_schema_comes_back_as_text(client, store):
+    text = json.dumps(GOOD, indent=3)
+    made = put(client, store, text)
+    assert made["namespaces"] == ["App"]
+    assert made["createdDate"] == made["lastUpdatedDate"]
+    found = client.get_schema(policyStoreId=store)
+    assert found["schema"] == text
+    assert found["namespaces"] == ["App"]
+    again = put(client, store, {**GOOD, "Other": {"entityTypes": {}, "actions": {}}})
+    assert again["namespaces"] == ["App", "Other"]
+    assert again["createdDate"] == made["createdDate"] < again["lastUpdatedDate"]
+
+
+def test_an_empty_schema_deletes_it(client, store):
+    put(client, store, GOOD)
+    assert put(client, store, "{}")["namespaces"] == []
+    answer = refused(client.get_schema, policyStoreId=store)
+    assert (answer.code, answer.status, answer.response["resourceType"]) == ("ResourceNotFoundException", 404, "SCHEMA")
+    put(client, store, "{}")
+
+
+def types(attribute):
+    return {"N": {"entityTypes": {"U": {"shape": {"type": "Record", "attributes": {"a": attribute}}}}, "actions": {}}}
+
+
+REFUSED = [
+    ("{", "Provided schema is not a valid JSON object"),
+    ("[]", "Provided schema is not a valid JSON object"),
+    ("entity User;", "Provided schema is not a valid JSON object"),
+    ('{"N": {"entityTypes": {}, "actions": {}}, "N": {"entityTypes": {}, "actions": {}}}', "Provided schema is not a valid JSON object"),
+    ('{"N": ' + "[" * 100 + "]" * 100 + "}", "Provided schema is not a valid JSON object"),
+    ({"": GOOD["App"]}, "Namespace lengths must be at least 1 and at most 100 bytes in size, but '' is 0 bytes in size"),
+    ({"N" * 101: GOOD["App"]}, f"Namespace lengths must be at least 1 and at most 100 bytes in size, but '{'N' * 101}' is 101 bytes in size"),
+    ({"N": {"entityTypes": {}}}, "missing field `actions`"),
+    ({"N": {"actions": {}}}, "missing field `entityTypes`"),
+    ({"N": {"entityTypes": {}, "actions": {}, "x": 1}}, "unknown field `x`, expected one of `commonTypes`, `entityTypes`, `actions`, `annotations`"),
+    ({"N": {"entityTypes": {}, "actions": {"a": {"memberOf": [{"id": "ghostgroup"}]}}}}, 'undeclared action: Action::"ghostgroup"'),
+    (types({"type": "X"}), "failed to resolve type: X"),
+    (types({"type": "Set"}), "missing field `element`"),
+    (types({"type": "Extension", "name": "zz"}), "unknown extension type `zz`"),
+    ({"N": {"entityTypes": {"U": {"shape": {"type": "String"}}}, "actions": {}}}, "Shape for entity type N::U is declared with a type other than `Record`"),
+    ({"N": {"entityTypes": {"Action": {}}, "actions": {}}}, "entity type `Action` declared in `entityTypes` list"),
+    ({"N": {"entityTypes": {"__cedar": {}}, "actions": {}}}, "The name `__cedar` contains `__cedar`, which is reserved"),
+    ({"N x": GOOD["App"]}, "invalid namespace `N x`: unexpected token `x`"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", ["OFF", "STRICT"])
+@pytest.mark.parametrize(("schema", "message"), REFUSED)
+def test_a_wrong_schema_is_refused_in_either_mode(client, emulated, mode, schema, message):
+    answer = refused(put, client=client, store=emulated.store(schema=GOOD, mode=mode), schema=schema)
+    assert (answer.code, answer.status, answer.fields) == ("ValidationException", 400, [("/schema", message)])
+
+
+def test_the_schema_before_stays_when_one_is_refused(client, emulated):
+    store = emulated.store(schema=GOOD)
+    refused(put, client=client, store=store, schema="{")
+    assert json.loads(client.get_schema(policyStoreId=store)["schema"]) == GOOD
+
+
+@pytest.mark.parametrize(
+    ("schema", "kept"),
+    [
+        (json.dumps(GOOD) + " " * (100_000 - len(json.dumps(GOOD))), True),
+        (json.dumps(GOOD) + " " * (100_001 - len(json.dumps(GOOD))), False),
+        ({f"N{number}": {"entityTypes": {}, "actions": {}} for number in range(100)}, True),
+        ({f"N{number}": {"entityTypes": {}, "actions": {}} for number in range(101)}, False),
+    ],
+)
+def test_bytes_and_namespaces_have_a_quota(client, store, schema, kept):
+    if kept:
+        put(client, store, schema)
+    else:
+        answer = refused(put, client=client, store=store, schema=schema)
+        assert (answer.code, answer.status, answer.response["resourceType"]) == (
+            "ServiceQuotaExceededException",
+            402,
+            "SCHEMA",
+        )
