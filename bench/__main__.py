@@ -16,6 +16,7 @@ from pathlib import Path
 
 from bench import (
     avp,
+    avp_swap,
     behind_envoy,
     beside,
     cached,
@@ -87,6 +88,10 @@ async def _avp(plan: Plan) -> list[Row]:
     return avp.rows(*await avp.measure(runs=plan.runs, say=plan.say))
 
 
+async def _avp_swap(plan: Plan) -> list[Row]:
+    return avp_swap.rows(await avp_swap.measure(runs=plan.runs, say=plan.say))
+
+
 async def _cached(plan: Plan) -> list[Row]:
     chosen = cached.contenders(plan.work)
     runs = await behind_envoy.measure(plan.made, chosen, runs=plan.runs, duration=plan.duration, say=plan.say)
@@ -141,6 +146,7 @@ GROUPS: dict[str, Callable[[Plan], Awaitable[list[Row]]]] = {
     scale_decide.BENCH: _decide,
     scale_many.BENCH: _many,
     avp.BENCH: _avp,
+    avp_swap.BENCH: _avp_swap,
     scale_rows.BENCH: _scale,
     scale_load.BENCH: _load,
     scale_door.BENCH: _door_scale,

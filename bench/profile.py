@@ -52,9 +52,13 @@ class Target:
     host: Host | None = None
     native: bool = False
     """Also the frames of compiled code."""
+    cached: bool = False
+    """With every route's decisions kept."""
 
     def make(self, folder: Path, work: Path, **more: Any) -> AuthzHttp:
-        return (AuthzGrpc if self.door == "grpc" else AuthzHttp)(folder, work, host=self.host, **more)
+        return (AuthzGrpc if self.door == "grpc" else AuthzHttp)(
+            folder, work, host=self.host, cached=self.cached, **more
+        )
 
 
 async def profile(made: Workload, work: Path, target: Target, *, duration: float) -> Profile:

@@ -28,6 +28,7 @@ from authz.emulator.quota import Quota
 from authz.emulator.services import Services
 from authz.emulator.shapes import check
 from authz.emulator.switches import Fault, FaultKind
+from authz.pdp.engine import is_panic
 
 MAX_BODY = 1_048_576
 """Bytes of one request (user guide, "Quotas": 1 MB)."""
@@ -70,9 +71,10 @@ async def _operation(request: web.Request) -> web.StreamResponse:
     except web.HTTPRequestEntityTooLarge:
         refused = ValidationError(message=f"Request is larger than {MAX_BODY} bytes")
         status, body = refused.status, refused.body()
-    except asyncio.CancelledError:
-        raise
-    except Exception as error:  # noqa: BLE001 - a fault of ours is told as the service tells its own
+    except BaseException as error:
+        # A fault of ours, or the engine's (whose are no `Exception`), is told as the service tells its own.
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
         # The type alone: a message or a traceback could quote a policy or a token.
         logging.getLogger(__name__).error("unexpected %s", type(error).__name__)  # noqa: TRY400
         status, body = 500, InternalServer().body()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from threading import Lock
 from typing import Any, Literal
 
 
@@ -51,7 +52,11 @@ class Switches:
         self.quota: Literal["off", "real"] = quota
         self.consistency_delay = 0.0
         """Seconds by which reads and decisions lag behind writes."""
+        self.short_pages = False
+        """Pages of lists hold half of what was asked for, though there is more: legal, and easily forgotten."""
         self.faults: tuple[Fault, ...] = ()
+        # A test adds a fault while the emulator's thread takes one away.
+        self._lock = Lock()
         self.calls: Counter[str] = Counter()
         """Calls of each operation so far, refused ones too."""
 
@@ -97,27 +102,32 @@ class Switches:
 
     def add(self, fault: Fault) -> None:
         """Adds a fault to those there are."""
-        self.faults = (*self.faults, fault)
+        with self._lock:
+            self.faults = (*self.faults, fault)
 
     def clear(self) -> None:
-        """No faults and no lag. Quota and counters stay."""
-        self.faults = ()
-        self.consistency_delay = 0.0
+        """No faults, no lag, whole pages. Quota and counters stay."""
+        with self._lock:
+            self.faults = ()
+        self.consistency_delay, self.short_pages = 0.0, False
 
     # --- asked by the emulator
 
     def due(self, operation: str) -> tuple[Fault, ...]:
         """The faults that this call meets. Counts the call in each that is for it."""
+        if not self.faults:
+            return ()
         met, left = [], []
-        for fault in self.faults:
-            if fault.operation not in {None, operation}:
-                left.append(fault)
-            elif fault.after:
-                left.append(replace(fault, after=fault.after - 1))
-            else:
-                met.append(fault)
-                left += _with_one_less(fault)
-        self.faults = tuple(left)
+        with self._lock:
+            for fault in self.faults:
+                if fault.operation not in {None, operation}:
+                    left.append(fault)
+                elif fault.after:
+                    left.append(replace(fault, after=fault.after - 1))
+                else:
+                    met.append(fault)
+                    left += _with_one_less(fault)
+            self.faults = tuple(left)
         return tuple(met)
 
     # --- over HTTP
@@ -128,19 +138,23 @@ class Switches:
         Raises:
             ValueError: with what is wrong. Nothing is set then.
         """
-        unknown = given.keys() - {"consistencyDelay", "quota", "faults", "calls"}
+        unknown = given.keys() - {"consistencyDelay", "quota", "faults", "shortPages", "calls"}
         if unknown:
             raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
         delay = given.get("consistencyDelay", self.consistency_delay)
-        quota = given.get("quota", self.quota)
+        quota, short = given.get("quota", self.quota), given.get("shortPages", self.short_pages)
         if isinstance(delay, bool) or not isinstance(delay, (int, float)) or not 0 <= delay <= 3600:
             raise ValueError("consistencyDelay: expected seconds, from 0 to 3600")
         if quota not in ("off", "real"):
             raise ValueError("quota: expected off or real")
+        if short is not True and short is not False:
+            raise ValueError("shortPages: expected true or false")
         if given.get("calls", {}) != {}:
             raise ValueError("calls: can only be set to {}, which counts anew")
         faults = tuple(map(_fault, _list(given["faults"]))) if "faults" in given else self.faults
-        self.consistency_delay, self.quota, self.faults = float(delay), quota, faults
+        self.consistency_delay, self.quota, self.short_pages = float(delay), quota, short
+        with self._lock:
+            self.faults = faults
         if "calls" in given:
             self.calls.clear()
 
@@ -149,6 +163,7 @@ class Switches:
         return {
             "consistencyDelay": self.consistency_delay,
             "quota": self.quota,
+            "shortPages": self.short_pages,
             "faults": [
                 {name: getattr(fault, name) for name in ("kind", "operation", "calls", "after", "seconds", "status")}
                 for fault in self.faults

@@ -2,6 +2,10 @@
 
 The SDK is synchronous, so each call has a thread of a pool of its own. A thread cannot be interrupted: what was sent
 for a request that is gone ends with the client's read timeout, and what was not sent yet is dropped.
+
+aiobotocore needs no threads, and was measured (a server that does nothing, two cores): one call after the other takes
+0.60 ms instead of 0.74, with 32 at once 0.53 ms of CPU instead of 1.0. It is not used: it holds botocore to a range
+behind the release that this room needs, and below one store's quota the difference is a sixteenth of a core.
 """
 
 from __future__ import annotations

@@ -39,17 +39,21 @@ class Rest:
         self._parts = (ALIAS, IDENTITY, SCHEMA) if reference.startswith(ALIAS_PREFIX) else (IDENTITY, SCHEMA)
         self._looked_at: dict[str, float] = {}
         """When each was looked at; what is not there is not known."""
+        self._turn_at: dict[str, float] = {}
+        """When each had its turn. In a look that fails before it comes to it, it is not looked at: the others must have
+        theirs nevertheless, for the alias may lead away from what fails."""
         self._store = ""
         self._schema: str | None = None
         self._source: StoreIdentitySource | None = None
 
     def turn(self, *, whole: bool) -> frozenset[str]:
-        """What to look at now: all of it (`whole`), or what is due for longest."""
+        """What to look at now: all of it (`whole`), or what is due, and had its turn longest ago."""
         if whole:
             return frozenset(self._parts)
         now = self._clock()
         due = [part for part in self._parts if now - self._looked_at.get(part, now) >= self._interval]
-        oldest = sorted(due, key=lambda part: self._looked_at[part])[:1]
+        oldest = sorted(due, key=lambda part: self._turn_at.get(part, self._looked_at[part]))[:1]
+        self._turn_at.update(dict.fromkeys(oldest, now))
         return frozenset(oldest).union(part for part in self._parts if part not in self._looked_at)
 
     def forget(self) -> None:

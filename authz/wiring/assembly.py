@@ -184,6 +184,8 @@ class _Assembling:
     ) -> tuple[IssuerPlan, ...]:
         """The issuers, and what does not go together with the policies."""
         # Where policies do not compile, routes and issuers are still held against the schema, if that can be read.
+        if compiled is None and config.shape.policies.store != "files":
+            return ()  # the store may say most of it
         schema = compiled.schema if compiled is not None else _schema(store)
         use = compiled is not None and config.shape.policies.identity_source == "use"
         source = compiled.snapshot.identity_source if compiled is not None and use else None
@@ -212,7 +214,8 @@ class _Assembling:
             if store is not None and config.shape.policies.store != "files" and self._options.may_wait:
                 self._waiting = str(error)
                 return store, compile_snapshot(NO_POLICIES)
-            self._problems.append(config.problem(("policies", "path"), f"the policies cannot be read: {error}"))
+            place = "path" if config.shape.policies.store == "files" else "verified_permissions"
+            self._problems.append(config.problem(("policies", place), f"the policies cannot be read: {error}"))
         return store, None
 
     def _compiled(self, config: Config, store: Store) -> CompiledPolicies | None:

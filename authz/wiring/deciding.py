@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
     from authz.pdp.fallback import Circuit
     from authz.pdp.parity import ParityCheck
 
+MARGIN = 1.0
+"""Seconds beyond the deadline of a check, after which none that began with the old calls is still under way."""
+CONNECT_WITHIN = 5.0
+"""Seconds for which a start or a reload waits for a client: reading boto3's models, and finding credentials."""
 FIRST_SHARE = 0.6
 """Of the deadline: what Verified Permissions may take where the local policy set can decide in its place."""
 
@@ -62,6 +67,15 @@ class Deciding:
         if remote is not None and avp is not None and avp.parity is not None:
             local = self._checked(assembly, avp.parity, local, remote)
         return self._kept(assembly, self._composed(assembly, local, remote))
+
+    async def connect(self) -> None:
+        """Makes the client of Verified Permissions, so that the first decision does not wait for it. What stands in
+        the way of that the first decision will tell, as all others.
+        """
+        if self.calls is not None:
+            with suppress(DecisionUnavailable, TimeoutError):
+                async with asyncio.timeout(CONNECT_WITHIN):
+                    await self.calls.connect()
 
     async def close(self) -> None:
         """Ends what was begun."""
@@ -99,12 +113,16 @@ class Deciding:
         from authz.aws.client import avp_client
         from authz.pdp.avp_calls import AvpCalls
 
-        reached = avp_settings(avp, timeout=avp.remote.timeout, connections=avp.remote.connections)
+        reached = replace(
+            avp_settings(avp, timeout=avp.remote.timeout, connections=avp.remote.connections), validate=False
+        )
         settings = _decision_settings(assembly, avp)
         if self.calls is not None:
             if self._reached == (reached, settings):
                 return self.calls
-            self.calls.close()
+            # Checks under way may still ask; then the old ones go.
+            delay = assembly.config.shape.limits.deadline + MARGIN
+            asyncio.get_running_loop().call_later(delay, self.calls.close)
         self._reached, self.calls = (reached, settings), AvpCalls(lambda: avp_client(reached), settings)
         return self.calls
 
@@ -203,7 +221,15 @@ def _type(principal: EntityUid) -> str:
 def _remote(assembly: Assembly, calls: AvpCalls) -> AvpDecisionPoint:
     from authz.pdp.avp import AvpDecisionPoint
 
-    return AvpDecisionPoint(calls, schema=assembly.compiled.schema)
+    compiled = assembly.compiled
+    rows = compiled.rows
+
+    def names(ids: tuple[str, ...]) -> tuple[str, ...]:
+        """Of policies that the replica has too; of a file store they would be other policies."""
+        found = [rows[id].name if id in rows else "" for id in ids]
+        return tuple([name or id for name, id in zip(found, ids, strict=True)]) if any(found) else ()
+
+    return AvpDecisionPoint(calls, schema=compiled.schema, stored=compiled.entities, names=names)
 
 
 def _decision_settings(assembly: Assembly, avp: VerifiedPermissionsShape) -> AvpDecisionSettings:

@@ -63,6 +63,8 @@ class IssuerPlan:
     def issuer(self, keys: KeySet) -> Issuer:
         """The verifier's value. Raises Misconfigured for terms that do not go together."""
         shape = self.shape
+        if not shape.audience and not shape.any_audience:  # to the verifier, none means any
+            raise _wrong(f"issuer `{shape.issuer}`: `audience` is empty")
         return Issuer(
             name=shape.issuer,
             issuer=shape.issuer,
@@ -125,7 +127,8 @@ def _plan(
     keys, material = _keys(config, terms.shape)
     source = terms.source(terms.shape.principal.type or _only_principal_type(schema))
     plan = IssuerPlan(settings=terms, source=source, keys=keys, material=material, place=place)
-    if isinstance(plan.keys, StaticKeys) and not faults:
+    told = bool(faults) or not (plan.shape.audience or plan.shape.any_audience)
+    if isinstance(plan.keys, StaticKeys) and not told:
         plan.issuer(plan.keys)
     return plan
 

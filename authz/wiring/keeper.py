@@ -73,7 +73,7 @@ class Keeper:
     async def _taken(self, version: str, age: float) -> None:
         if version == self._kept.in_force():
             self._refused = ""
-            self._kept.freshness.rejected_at = None  # the store holds again what decides
+            self._kept.freshness.withdrawn()
         elif version != self._refused:
             taken = await self._kept.reload(age)
             self._refused = "" if taken else version

@@ -77,7 +77,7 @@ class Connection:
 
     async def reload(self) -> bool:
         """Reads the configuration anew; False: it was rejected, and the last good one goes on."""
-        return await self._runtime.reload()
+        return await self._runtime.reread()
 
     def _canonical(self, request: HttpRequest, decision_id: str) -> Request:
         fields = request.headers.items() if isinstance(request.headers, Mapping) else request.headers

@@ -125,6 +125,7 @@ class Runtime:
         tokens = self._verifier(assembly)
         tokens.deny_list = assembly.deny_list
         authorizer = self._authorizer(assembly, tokens)
+        await self.deciding.connect()
         self.freshness.content_age = store_age(assembly.store)
         self._set_service(assembly, authorizer)
         self._tokens, self._assembly = tokens, assembly
@@ -185,11 +186,11 @@ class Runtime:
             waiting=assembly.waiting,
         )
 
-    async def reload(self, age: float = 0.0) -> bool:
+    async def reload(self, age: float | None = None) -> bool:
         """Reads everything anew. A rejected change is told with file and line; the last good state goes on.
 
         Args:
-            age: what the policy set in force has, should the change be rejected.
+            age: where a new content of the store is the occasion: what the policy set in force had before.
 
         Returns:
             Whether the new state was taken.
@@ -226,6 +227,13 @@ class Runtime:
                 if problem.severity == "error":
                     _log.error("reload rejected, the last good state goes on: %s", problem)
             return False
+
+    async def reread(self) -> bool:
+        """As `reload`, and looks at a replicated policy store first, whether or not it is time to."""
+        store = self.assembly.store
+        if not isinstance(store, FileStore):
+            await self.keeper(store).look()
+        return await self.reload()
 
     async def watch(self) -> None:
         """Reloads on each change of a watched file, until cancelled."""

@@ -179,7 +179,7 @@ def _on_signals(
 
     async def reread() -> None:
         await certificates.renew()
-        await runtime.reload()
+        await runtime.reread()
 
     def reload() -> None:
         sinks.reopen()

@@ -105,7 +105,7 @@ def test_strict_entities_and_id_tokens_are_warned_of(app):
     app.edit("authz.yaml", "    groups:", "    token: id\n    groups:")
     [(_, severity, message)] = told(app)
     assert severity == "warning"
-    assert "`token: id`" in message
+    assert "ID tokens" in message
     app.edit("authz.yaml", "validate_entities: true", "validate_requests: true")
     assert told(app) == []
 

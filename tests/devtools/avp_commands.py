@@ -23,6 +23,29 @@ SCHEMA = """namespace App {
   action read, write appliesTo { principal: User, resource: Doc };
 }
 """
+READ = 'permit(principal, action == App::Action::"read", resource);'
+WRITE = 'permit(principal, action == App::Action::"write", resource) when { resource.owner == principal };'
+STOP = "forbid(principal, action, resource) when { principal.level < 1 };"
+SHARE = '@id("share") permit(principal == ?principal, action, resource == ?resource);'
+LINK = {"id": "ann-7", "template": "share", "principal": 'App::User::"ann"', "resource": 'App::Doc::"7"'}
+SOURCE: dict[str, Any] = {
+    "configuration": {
+        "cognitoUserPoolConfiguration": {
+            "userPoolArn": "arn:aws:cognito-idp:us-east-1:123456789012:userpool/us-east-1_abcdefghi",
+            "clientIds": ["web"],
+            "groupConfiguration": {"groupEntityType": "App::Group"},
+        }
+    },
+    "principalEntityType": "App::User",
+}
+WHOLE: dict[str, Any] = {
+    "schema.cedarschema": SCHEMA,
+    "docs.cedar": f"{READ}\n{WRITE}\n",
+    "guard/stop.cedar": f'@id("stop")\n{STOP}\n',
+    "sharing.cedar": SHARE,
+    "links.json": [LINK],
+    "identity_source.json": SOURCE,
+}
 ENVIRONMENT = {
     "AWS_EC2_METADATA_DISABLED": "true",
     "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
@@ -56,18 +79,27 @@ class Tool:
         assert "no-secret" not in said.out + said.err
         return Said(code, said.out, said.err)
 
+    @property
+    def client(self) -> Any:
+        return _client(self.emulator)
+
     def store(self, mode: str = "OFF") -> str:
-        return str(self.emulator.store(mode=mode))
+        return str(self.client.create_policy_store(validationSettings={"mode": mode})["policyStoreId"])
 
     def texts(self, store: str) -> dict[str, str]:
         """Name (or id, where there is none) → statement, of all static policies."""
-        client = self.emulator.client()
+        client = self.client
         found = {}
         for item in everything(client, "list_policies", "policies", policyStoreId=store):
             if item["policyType"] == "STATIC":
                 whole = client.get_policy(policyStoreId=store, policyId=item["policyId"])
                 found[item.get("name", item["policyId"])] = whole["definition"]["static"]["statement"]
         return found
+
+
+@functools.cache
+def _client(emulator: Emulator) -> Any:
+    return emulator.client()
 
 
 def everything(client: Any, operation: str, member: str, **arguments: Any) -> Iterator[Mapping[str, Any]]:
@@ -82,7 +114,7 @@ def environment() -> Iterator[None]:
             patch.delenv(name, raising=False)
         for name, value in ENVIRONMENT.items():
             patch.setenv(name, value)
-        patch.setattr("authz.devtools.avp.command.FIRST_WAIT", 0.01)
+        patch.setattr("authz.devtools.avp.command.FIRST_WAIT", 0.001)
         # A client takes longer to make than most of what it is made for.
         patch.setattr("authz.devtools.avp.command.avp_client", functools.cache(avp_client))
         yield

@@ -101,6 +101,16 @@ def test_its_state_can_be_kept_in_a_file(monkeypatch, start, tmp_path):
     assert second.end() == (0, "")
 
 
+def test_what_was_answered_outlives_a_kill(monkeypatch, start, tmp_path):
+    first = start("--state", str(tmp_path / "avp.db"))
+    asked = client(monkeypatch, first.variables)
+    stores = [asked.create_policy_store(validationSettings={"mode": "OFF"})["policyStoreId"] for _ in range(3)]
+    assert first.end(signal.SIGKILL)[0] == -signal.SIGKILL
+    second = start("--state", str(tmp_path / "avp.db"))
+    listed = client(monkeypatch, second.variables).list_policy_stores()["policyStores"]
+    assert [one["policyStoreId"] for one in listed] == stores
+
+
 def refused(*arguments):
     done = subprocess.run(
         command(*arguments), env=environment(), capture_output=True, text=True, timeout=60, check=False

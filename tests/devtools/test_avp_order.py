@@ -100,7 +100,7 @@ def push(store: FakeStore, wanted: Content, *, delete: bool, stop: int | None = 
     return allowed
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(both=pairs(), console=st.lists(statics(""), max_size=2), stop=st.integers(0, 12))
 def test_nothing_is_allowed_at_any_moment_that_was_not_before_and_will_not_be_after(both, console, stop):
     before, after = both
@@ -179,3 +179,18 @@ def test_one_forbid_that_changes_alone_needs_no_stand_in():
 
 def content(**texts: str) -> Content:
     return Content(policies=tuple(statement(id, text) for id, text in texts.items()))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.permutations(range(5)), st.integers(0, 5))
+def test_names_go_round_in_any_way(places, kept):
+    """Renamed in chains and in circles, also where some names are not taken over by anybody."""
+    texts = [text_of("permit", ANY, ANY, ANY, f' unless {{ principal == U::"{number}" }}') for number in range(5)]
+    store = FakeStore()
+    push(store, content(**{f"p{number}": text for number, text in enumerate(texts[:kept])}), delete=True)
+    ids = {policy.text: id for id, policy in store.policies.items() if isinstance(policy, Statement)}
+    wanted = content(**{f"p{places[number]}": text for number, text in enumerate(texts[:kept])})
+    assert {step.phase for step in plan(wanted, store.store()).steps} <= {Phase.RENAME}
+    push(store, wanted, delete=True)
+    assert {policy.text: id for id, policy in store.policies.items() if isinstance(policy, Statement)} == ids
+    assert not plan(wanted, store.store(), delete=True).changes

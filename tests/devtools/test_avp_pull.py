@@ -14,8 +14,7 @@ from authz.devtools.avp.content import Content, Link, Statement, Store
 from authz.devtools.avp.pull import pull, uid_text
 from authz.devtools.avp.write import write
 from authz.stores.file import FileStore
-from tests.devtools.avp_commands import Tool, emulated, folder_of
-from tests.devtools.test_avp_push import LINK, READ, SHARE, SOURCE, STOP, WHOLE, WRITE
+from tests.devtools.avp_commands import LINK, READ, SHARE, SOURCE, STOP, WHOLE, WRITE, Tool, emulated, folder_of
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +40,7 @@ def store(tool, tmp_path):
 def console(tool: Tool, store: str, statement: str, name: str = "") -> str:
     named = {"name": f"name/{name}"} if name else {}
     definition = {"static": {"statement": statement}}
-    return tool.emulator.client().create_policy(policyStoreId=store, definition=definition, **named)["policyId"]
+    return tool.client.create_policy(policyStoreId=store, definition=definition, **named)["policyId"]
 
 
 def files(folder: Path) -> dict[str, str]:
@@ -122,7 +121,7 @@ def test_what_only_the_folder_has_is_left_unless_asked(tool, store, tmp_path):
 def test_taking_out_a_policy_that_numbers_others_is_refused(tool, store, tmp_path):
     folder = folder_of(tmp_path / "whole", {"docs.cedar": f"{READ}\n{STOP}\n{WRITE}\n"})
     assert tool("push", folder, "--store", store, "--yes").code == 0
-    tool.emulator.client().delete_policy(policyStoreId=store, policyId="name/docs/2")
+    tool.client.delete_policy(policyStoreId=store, policyId="name/docs/2")
     said = tool("pull", folder, "--store", store, "--yes", "--force", "--delete")
     assert said.code == 2
     assert "would get other ids: give them one" in said.err

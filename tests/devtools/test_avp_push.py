@@ -3,37 +3,30 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.devtools.avp_commands import SCHEMA, Tool, emulated, everything, folder_of
+from tests.devtools.avp_commands import (
+    LINK,
+    READ,
+    SCHEMA,
+    SHARE,
+    SOURCE,
+    STOP,
+    WHOLE,
+    WRITE,
+    Tool,
+    emulated,
+    everything,
+    folder_of,
+)
 
 DOCUMENTS = Path(__file__).parents[2] / "policies" / "documents"
-READ = 'permit(principal, action == App::Action::"read", resource);'
-WRITE = 'permit(principal, action == App::Action::"write", resource) when { resource.owner == principal };'
-STOP = "forbid(principal, action, resource) when { principal.level < 1 };"
-SHARE = '@id("share") permit(principal == ?principal, action, resource == ?resource);'
-LINK = {"id": "ann-7", "template": "share", "principal": 'App::User::"ann"', "resource": 'App::Doc::"7"'}
-SOURCE = {
-    "configuration": {
-        "cognitoUserPoolConfiguration": {
-            "userPoolArn": "arn:aws:cognito-idp:us-east-1:123456789012:userpool/us-east-1_abcdefghi",
-            "clientIds": ["web"],
-            "groupConfiguration": {"groupEntityType": "App::Group"},
-        }
-    },
-    "principalEntityType": "App::User",
-}
-WHOLE = {
-    "schema.cedarschema": SCHEMA,
-    "docs.cedar": f"{READ}\n{WRITE}\n",
-    "guard/stop.cedar": f'@id("stop")\n{STOP}\n',
-    "sharing.cedar": SHARE,
-    "links.json": [LINK],
-    "identity_source.json": SOURCE,
-}
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +43,12 @@ def tool(emulator, capsys):
 
 
 @pytest.fixture
+def patience(monkeypatch):
+    """Where waiting is what it is about."""
+    monkeypatch.setattr("authz.devtools.avp.command.FIRST_WAIT", 0.05)
+
+
+@pytest.fixture
 def whole(tmp_path):
     return folder_of(tmp_path / "whole", WHOLE)
 
@@ -58,7 +57,7 @@ def test_a_push_brings_everything_and_a_second_one_has_nothing_to_do(tool, whole
     store = tool.store("STRICT")
     planned = tool("plan", whole, "--store", store)
     assert planned.code == 1
-    assert [line.split()[:3] for line in planned.out.splitlines()[1:-1]] == [
+    assert [[part for part in line.split()[:3] if part[0] != "/"] for line in planned.out.splitlines()[1:-1]] == [
         ["create", "schema"],
         ["create", "template", "share"],
         ["create", "policy", "docs"],
@@ -111,7 +110,7 @@ def test_a_store_that_changed_while_the_question_stood_is_left_alone(tool, whole
     store = tool.store("STRICT")
 
     def answer(_: str) -> str:
-        client = tool.emulator.client()
+        client = tool.client
         client.put_schema(policyStoreId=store, definition={"cedarJson": '{"X": {"entityTypes": {}, "actions": {}}}'})
         return "y"
 
@@ -126,7 +125,7 @@ def test_a_store_that_changed_while_the_question_stood_is_left_alone(tool, whole
 def test_what_only_the_store_has_is_left_unless_asked(tool, whole):
     store = tool.store("STRICT")
     assert tool("push", whole, "--store", store, "--yes").code == 0
-    tool.emulator.client().create_policy(policyStoreId=store, definition={"static": {"statement": STOP}})
+    tool.client.create_policy(policyStoreId=store, definition={"static": {"statement": STOP}})
     (whole / "docs.cedar").write_text(READ)
     (whole / "links.json").unlink()
     planned = tool("plan", whole, "--store", store)
@@ -142,7 +141,7 @@ def test_what_only_the_store_has_is_left_unless_asked(tool, whole):
 def test_updates_keep_ids_replacements_do_not_and_moves_are_renamings(tool, whole):
     store = tool.store("STRICT")
     tool("push", whole, "--store", store, "--yes")
-    client = tool.emulator.client()
+    client = tool.client
     before = {
         one.get("name"): one["policyId"] for one in everything(client, "list_policies", "policies", policyStoreId=store)
     }
@@ -165,7 +164,7 @@ def test_updates_keep_ids_replacements_do_not_and_moves_are_renamings(tool, whol
 
 
 def test_descriptions_of_the_store_outlive_an_update_and_a_replacement(tool, tmp_path):
-    store, client = tool.store(), tool.emulator.client()
+    store, client = tool.store(), tool.client
     texts = {"a": READ, "b": WRITE}
     for name, text in texts.items():
         definition = {"static": {"statement": text, "description": f"about {name}"}}
@@ -197,7 +196,7 @@ def test_the_plan_as_json(tool, whole):
 
 # --- what is refused, before anything is written
 
-BAD = {
+BAD: dict[str, tuple[dict[str, Any], str]] = {
     "a policy does not fit the schema": (
         {"bad.cedar": f"{READ}\n\npermit(principal is App::Nobody, action, resource);"},
         "bad.cedar:3: policy `bad.cedar#2`: unrecognized entity type `App::Nobody`",
@@ -325,6 +324,7 @@ def test_moving_actions_between_groups_is_warned_of(tool, whole):
         (("--store", "x", "--create"), "give one of them"),
         (("--store", "x", "--alias", "y"), "expected one of"),
         (("--store", "nowhere"), "there is no such policy store in this account and region"),
+        (("--store", "no such id!"), "ValidationException (invalid)"),
         (("--alias", "nowhere"), "there is no such policy store in this account and region"),
     ],
 )
@@ -363,13 +363,32 @@ def test_a_store_is_not_made_without_yes(tool, whole):
     assert tool.emulator.switches.calls["CreatePolicyStore"] == 0
 
 
-def test_a_new_store_is_waited_for(tool, whole):
+def test_a_new_store_is_waited_for(tool, whole, patience):
     tool.emulator.switches.consistency_delay = 0.05
     said = tool("push", whole, "--create", "--yes")
     assert said.code == 0, said.err
     tool.emulator.switches.clear()
     store = said.out.split("\npolicy store ")[1].split()[0]
     assert tool("plan", whole, "--store", store).code == 0
+
+
+@pytest.mark.parametrize("operation", ["GetPolicyStore", "CreatePolicyStoreAlias"])
+def test_a_store_that_was_made_and_cannot_be_gone_on_with_is_told(tool, whole, operation):
+    tool.emulator.switches.deny(operation)
+    said = tool("push", whole, "--create", "--alias", "unlucky", "--yes")
+    assert said.code == 1
+    store = said.out.split("\npolicy store ")[1].split()[0]
+    assert f"{operation}: AccessDeniedException" in said.err
+    assert f"was made, and nothing else: go on with `--store {store}`" in said.err
+    tool.emulator.switches.clear()
+    assert tool("push", whole, "--store", store, "--yes").code == 0
+
+
+def test_a_store_that_cannot_be_made_is_none(tool, whole):
+    tool.emulator.switches.deny("CreatePolicyStore")
+    said = tool("push", whole, "--create", "--yes")
+    assert said.code == 2
+    assert "CreatePolicyStore: AccessDeniedException" in said.err
 
 
 def test_a_push_that_fails_after_the_store_was_made_says_its_id(tool, whole):
@@ -406,7 +425,7 @@ def test_a_push_that_stops_says_what_was_done_and_the_next_one_goes_on(tool, who
     tool.emulator.switches.clear()
     assert tool("push", whole, "--store", store, "--yes").code == 0
     assert tool("plan", whole, "--store", store).code == 0
-    client = tool.emulator.client()
+    client = tool.client
     names = Counter(one.get("name") for one in everything(client, "list_policies", "policies", policyStoreId=store))
     assert names == {"name/docs": 1, "name/docs/2": 1, "name/stop": 1, "name/ann-7": 1}
 
@@ -423,7 +442,7 @@ def test_what_passes_by_itself_is_waited_for_and_makes_nothing_twice(tool, whole
     assert tool("plan", whole, "--store", store).code == 0
 
 
-def test_elements_that_are_seen_late_are_waited_for(tool, whole):
+def test_elements_that_are_seen_late_are_waited_for(tool, whole, patience):
     store = tool.store("STRICT")
     tool.emulator.switches.consistency_delay = 0.05
     assert tool("push", whole, "--store", store, "--yes").code == 0
@@ -474,3 +493,18 @@ def test_a_store_that_cannot_be_read_is_no_empty_store(tool, whole, fault, opera
     assert f"policy store `{store}`: {operation}: " in said.err
     tool.emulator.switches.clear()
     assert tool.texts(store) == {}
+
+
+def test_as_a_process(tool, whole):
+    store = tool.store("STRICT")
+    for arguments, code in ((("plan",), 1), (("push", "--yes"), 0), (("diff",), 0)):
+        done = subprocess.run(
+            [sys.executable, "-m", "authz", "avp", arguments[0], whole, "--store", store, "--endpoint", tool.emulator.url, *arguments[1:], "--rate", "100"],
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr

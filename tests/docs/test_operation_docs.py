@@ -10,6 +10,7 @@ import pytest
 
 from authz import cli
 from authz.core.errors import Reason
+from authz.observe.decision_metrics import CacheReading, DecidingReading
 from authz.observe.metrics import Metrics, PolicySetReading, Readings, TokenCacheReading
 from authz.observe.redact import Line
 from tests.docs.pages import CODE, FENCE, rows, text_of
@@ -59,12 +60,27 @@ def test_commands_are_those_of_the_command_line(capsys: pytest.CaptureFixture[st
     assert told == set(re.findall(r"^ {4}([\w-]+)(?: |$)", capsys.readouterr().out, re.MULTILINE))
 
 
+DECIDING = DecidingReading(
+    calls={("IsAuthorized", "answered"): 1},
+    throttled=0,
+    snapshot_writes={"written": 1},
+    cache=CacheReading(),
+    fallback={("first", ""): 1},
+    fallback_open=False,
+    parity={"agreed": 1},
+    parity_alarm=False,
+    saved_calls=1,
+)
+"""Of all parts that there may be."""
+
+
 def test_metrics_are_those_that_are_exported() -> None:
     metrics = Metrics(
         readings=Readings(
             token_cache=lambda: TokenCacheReading(0, 0, 0),
             policy_set=lambda: PolicySetReading("v", 0.0),
             in_flight=lambda: 0,
+            deciding=lambda: DECIDING,
         )
     )
     exported = dict(re.findall(r"^# TYPE (authz_\w+) (\w+)$", metrics.render()[0].decode(), re.MULTILINE))

@@ -115,3 +115,26 @@ def test_bytes_and_namespaces_have_a_quota(client, store, schema, kept):
             402,
             "SCHEMA",
         )
+
+
+def chained(levels):
+    above = {f"T{level}": {"memberOfTypes": [f"T{level + 1}"]} for level in range(levels)}
+    return {"N": {"entityTypes": {**above, f"T{levels}": {}}, "actions": {}}}
+
+
+def doubled(times):
+    common: dict = {"A0": {"type": "Long"}}
+    for number in range(1, times):
+        member = {"type": f"A{number - 1}"}
+        common[f"A{number}"] = {"type": "Record", "attributes": {"a": member, "b": member}}
+    return {"N": {"commonTypes": common, "entityTypes": {"U": {"shape": {"type": f"A{times - 1}"}}}, "actions": {}}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"), [(chained(600), "more than 500 levels"), (doubled(40), "more than 200000 types")]
+)
+def test_what_would_end_the_engine_is_refused(client, store, schema, message):
+    answer = refused(put, client=client, store=store, schema=schema)
+    assert (answer.code, answer.fields[0][0]) == ("ValidationException", "/schema")
+    assert message in answer.fields[0][1]
+    put(client, store, GOOD)

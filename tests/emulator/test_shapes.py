@@ -11,20 +11,8 @@ import pytest
 
 from authz.emulator.errors import ValidationError
 from authz.emulator.operations.table import HANDLERS
-from authz.emulator.shapes import (
-    _MEMBERS,
-    MAX_FIELDS,
-    SHAPES,
-    Choice,
-    Flag,
-    Items,
-    Number,
-    Structure,
-    Table,
-    Text,
-    Union,
-    check,
-)
+from authz.emulator.shape_tables import MEMBERS, SHAPES, Choice, Flag, Items, Number, Structure, Table, Text, Union
+from authz.emulator.shapes import MAX_FIELDS, check
 
 MODEL = json.loads(
     gzip.decompress(
@@ -54,7 +42,7 @@ def compare(mine, theirs, path, seen):
     match model["type"]:
         case "structure":
             assert isinstance(shape, Structure | Union), path
-            members = {name: (of, required) for name, of, required in _MEMBERS[shape.members]}
+            members = {name: (of, required) for name, of, required in MEMBERS[shape.members]}
             assert isinstance(shape, Union if model.get("union") else Structure), path
             assert set(members) == set(model["members"]), path
             if not model.get("union"):

@@ -162,6 +162,16 @@ def test_faults_come_together():
     assert [fault.kind for fault in switches.due("GetPolicy")] == [FaultKind.LATENCY]
 
 
+def test_pages_that_are_shorter_than_asked(emulated, client):
+    store = emulated.store(policies=[PERMIT] * 5)
+    emulated.switches.short_pages = True
+    sizes = [
+        len(page["policies"])
+        for page in client.get_paginator("list_policies").paginate(policyStoreId=store, maxResults=3)
+    ]
+    assert sizes == [2, 2, 1]
+
+
 # --- consistency
 
 
@@ -305,7 +315,7 @@ def test_switches_over_http(emulated, client):
     status, shown = control(emulated, "GET", "/_emulator/switches")
     assert (status, shown) == (
         200,
-        {"consistencyDelay": 2.0, "quota": "real", "faults": [], "calls": {"ListPolicyStores": 1}},
+        {"consistencyDelay": 2.0, "quota": "real", "shortPages": False, "faults": [], "calls": {"ListPolicyStores": 1}},
     )
     control(emulated, "PUT", "/_emulator/switches", {"calls": {}, "quota": "off", "consistencyDelay": 0})
     assert control(emulated, "GET", "/_emulator/switches")[1]["calls"] == {}
@@ -326,7 +336,7 @@ def test_what_is_shown_can_be_set_again(emulated):
         {"consistencyDelay": -1}, {"consistencyDelay": True}, {"consistencyDelay": "1"}, {"quota": "some"}, {"faults": {}},
         {"faults": [1]}, {"faults": [{}]}, {"faults": [{"kind": "none"}]}, {"faults": [{"kind": []}]}, {"faults": [{"kind": "drop", "calls": 0}]},
         {"faults": [{"kind": "drop", "operation": 1}]}, {"faults": [{"kind": "error", "status": 200}]}, {"faults": [{"kind": "drop", "x": 1}]},
-        {"faults": [{"kind": "drop", "after": 1.5}]}, {"calls": {"GetPolicy": 1}}, {"quota": []}, {"unknown": 1},
+        {"faults": [{"kind": "drop", "after": 1.5}]}, {"calls": {"GetPolicy": 1}}, {"quota": []}, {"shortPages": 1}, {"unknown": 1},
     ],
 )  # fmt: skip
 def test_wrong_switches_change_nothing(emulated, given):

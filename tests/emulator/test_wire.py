@@ -138,3 +138,18 @@ def test_a_fault_of_ours_is_told_as_the_services_own():
         running.state.latest.connection.close()
         status, answer, _ = call(running.url)
         assert (status, answer) == (500, {"__type": "InternalServerException", "message": "Internal server error"})
+
+
+def test_a_panic_of_the_engine_is_told_so_too(emulated, monkeypatch):
+    panic = type("PanicException", (BaseException,), {"__module__": "pyo3_runtime"})
+
+    def panicking(*_):
+        raise panic("policy text")
+
+    store = emulated.store()
+    body = {"policyStoreId": store, "definition": {"static": {"statement": "permit(principal, action, resource);"}}}
+    with monkeypatch.context() as patch:
+        patch.setattr("authz.emulator.operations.policy_writes.static_head", panicking)
+        status, answer, _ = call(emulated.url, json.dumps(body).encode(), operation="CreatePolicy")
+    assert (status, answer["message"]) == (500, "Internal server error")
+    assert call(emulated.url, json.dumps(body).encode(), operation="CreatePolicy")[0] == 200

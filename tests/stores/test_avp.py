@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import pairwise
 from math import ceil
 from typing import Any
@@ -537,6 +538,31 @@ def test_an_alias_that_is_not_there(avp, state):
         store.read()
     avp.aliases[ALIAS] = (STORE, "Active")
     assert store.read().version
+
+
+@pytest.mark.parametrize("passed", range(120, 255, 15))
+def test_an_alias_may_lead_away_from_a_store_whose_content_cannot_be_used(avp, passed):
+    avp.aliases[ALIAS] = (STORE, "Active")
+    avp.static()
+    avp.stores[OTHER] = FakeStore()
+    avp.static(store=OTHER)
+    time = Time()
+    store = replica(avp.client, time, policy_store=ALIAS, interval=15, slow_interval=120, requests=1000)
+    store.read()
+    for _ in range(passed // 15):
+        time.pass_by(15)
+        store.poll()
+    avp.static("nonsense(")
+    for _ in range(20):  # nobody mends it for longer than any part's turn takes
+        time.pass_by(15)
+        with pytest.raises(Misconfigured):
+            store.poll()
+    avp.aliases[ALIAS] = (OTHER, "Active")
+    while store.read().origin != f"avp:{OTHER}":
+        time.pass_by(15)
+        assert store.age() < 1000
+        with suppress(Misconfigured):
+            store.poll()
 
 
 def test_the_store_behind_an_alias_is_replaced(avp):

@@ -9,6 +9,7 @@ import pytest
 
 from authz.config.load import load_config
 from authz.core.cedar_schema import load_schema
+from authz.core.errors import Misconfigured
 from authz.core.identity_source import StoreIdentitySource
 from authz.core.model import PolicySnapshot
 from authz.pdp.compiled import compile_snapshot
@@ -268,6 +269,11 @@ class TestConfiguredAlone:
         problem = told(tmp_path, f"  - {{issuer: '{OIDC}', principal: {{type: A::User}}{audience}}}\n")
         assert problem.startswith("3: ")
         assert "`audience`" in problem
+
+    def test_without_one_it_is_never_a_verifiers_issuer(self, tmp_path):
+        (plan,), _ = planned(tmp_path, f"  - {{issuer: '{OIDC}', principal: {{type: A::User}}}}\n")
+        with pytest.raises(Misconfigured, match="`audience` is empty"):
+            plan.issuer(static(jwk("RS256")))
 
     def test_either_kind_is_for_user_pools(self, tmp_path):
         problem = told(tmp_path, f"  - issuer: {OIDC}\n    audience: x\n    token: either\n")

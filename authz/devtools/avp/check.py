@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import cedarpy
@@ -19,7 +19,7 @@ from authz.core.pieces import no_pause
 from authz.devtools.avp.content import Content, Link, Statement, Store
 from authz.devtools.avp.plan import Plan
 from authz.devtools.avp.steps import CreatePolicy, Delete
-from authz.devtools.avp.units import Action, Kind, Thing, Unit
+from authz.devtools.avp.units import Action, Kind, Thing
 from authz.pdp.validation import check_policies
 
 MAX_SCHEMA = 100_000
@@ -46,7 +46,7 @@ def check(plan: Plan, wanted: Content, store: Store, *, quotas: bool = True) -> 
     schema = _schema(wanted, store, found)
     if not any(problem.severity == "error" for problem in found):
         _statements(plan, wanted, store, schema, found)
-    over = [*_schema_quotas(wanted), *_templates(plan, wanted), *_resources(plan, wanted)]
+    over = [*_schema_quotas(plan, wanted), *_templates(plan), *_resources(plan)]
     found += over if quotas else [replace(problem, severity="warning") for problem in over]
     return tuple(found)
 
@@ -107,8 +107,8 @@ def _policy(statement: Statement) -> Policy:
 # --- quotas
 
 
-def _schema_quotas(wanted: Content) -> Iterator[Problem]:
-    if wanted.schema is None:
+def _schema_quotas(plan: Plan, wanted: Content) -> Iterator[Problem]:
+    if wanted.schema is None or not any(unit.kind is Kind.SCHEMA for unit in plan.changes):
         return
     size = len(wanted.schema.encode())
     if size > MAX_SCHEMA:
@@ -126,49 +126,43 @@ def _schema_quotas(wanted: Content) -> Iterator[Problem]:
             yield Problem(message=text, file=wanted.schema_file)
 
 
-def _templates(plan: Plan, wanted: Content) -> Iterator[Problem]:
+def _templates(plan: Plan) -> Iterator[Problem]:
     """The most that there are at one moment, stand-ins included."""
     count = sum(1 for unit in plan.units if unit.kind is Kind.TEMPLATE and unit.held is not None)
-    most = count
+    most, last = 0, None
     for step in plan.steps:
         if isinstance(step.call, CreatePolicy) and step.call.template:
             count += 1
+            most, last = max(most, count), step
         elif isinstance(step.call, Delete) and step.call.template:
             count -= 1
-        most = max(most, count)
-    if most > MAX_TEMPLATES and most > 0:
+    if most > MAX_TEMPLATES and last is not None:
         text = (
             f"{most} templates at one moment of the push, at most {MAX_TEMPLATES} are taken: push fewer at a time, or "
             "have the quota raised and give `--ignore-quotas`"
         )
-        yield Problem(message=text, file=wanted.templates[-1].file if wanted.templates else "")
+        yield Problem(message=text, file=last.file, line=last.line)
 
 
-def _resources(plan: Plan, wanted: Content) -> Iterator[Problem]:
+def _resources(plan: Plan) -> Iterator[Problem]:
     sizes: dict[str, int] = defaultdict(int)
     last: dict[str, Thing] = {}
-    for thing in _after(plan.units):
+    for unit in plan.units:
+        thing = unit.wanted or unit.held
+        if unit.kind not in {Kind.POLICY, Kind.LINK} or unit.action is Action.DELETE or thing is None:
+            continue
         resource, size = _weight(thing)
         sizes[resource] += size
-        if thing.file:
+        if unit.action in _SENT:
             last[resource] = thing
-    for resource, size in sizes.items():
-        if size > MAX_PER_RESOURCE and resource in last:
-            thing = last[resource]
+    for resource, thing in last.items():
+        if sizes[resource] > MAX_PER_RESOURCE:
             whose = f"the resource `{resource}`" if resource else "no resource"
             text = (
-                f"policies that name {whose} have {size} bytes together, at most {MAX_PER_RESOURCE} are taken: use "
-                "templates, or have the quota raised and give `--ignore-quotas`"
+                f"policies that name {whose} have {sizes[resource]} bytes together, at most {MAX_PER_RESOURCE} are "
+                "taken: use templates, or have the quota raised and give `--ignore-quotas`"
             )
             yield Problem(message=text, file=thing.file, line=thing.line)
-
-
-def _after(units: Iterable[Unit]) -> Iterator[Thing]:
-    """The policies and links that the store will hold."""
-    for unit in units:
-        thing = unit.wanted or unit.held
-        if unit.kind in {Kind.POLICY, Kind.LINK} and unit.action is not Action.DELETE and thing is not None:
-            yield thing
 
 
 def _weight(thing: Thing) -> tuple[str, int]:

@@ -37,6 +37,8 @@ class CedarFile:
     """One file of policies, with what is to become of its statements."""
 
     text: str
+    numbers: Mapping[str, int] = field(default_factory=dict)
+    """Id of a statement → its number, from 0."""
     replaced: dict[int, str] = field(default_factory=dict)
     """Number of a statement, from 0 → its new text; empty: it goes."""
 

@@ -97,21 +97,22 @@ class _Order:
     # --- names
 
     def _renames(self) -> None:
+        """Each after the one that has its name. Where they go in a circle, one steps aside."""
         for group in (self._units.policies, self._units.templates):
             waiting = [unit for unit in group if unit.action is Action.RENAME]
-            holders = {unit.held.name for unit in waiting if unit.held is not None and unit.held.name}
-            while waiting:
-                free = next((unit for unit in waiting if unit.name not in holders), None)
-                if free is None:  # a circle: one steps aside
-                    held = waiting[0].held
-                    assert held is not None
-                    self._rename(waiting[0], self._stand_in(held.name, held.id))
-                    holders.discard(held.name)
-                    continue
-                self._rename(free, free.name)
-                waiting.remove(free)
-                if free.held is not None:
-                    holders.discard(free.held.name)
+            holders = {unit.held.name: unit for unit in waiting if unit.held is not None and unit.held.name}
+            done: set[int] = set()
+            for unit in waiting:
+                chain: dict[int, Unit] = {}
+                at: Unit | None = unit
+                while at is not None and id(at) not in done and id(at) not in chain:
+                    chain[id(at)] = at
+                    at = holders.get(at.name)
+                if at is not None and id(at) in chain and at.held is not None:
+                    self._rename(at, self._stand_in(at.held.name, at.held.id))
+                for one in reversed(chain.values()):
+                    self._rename(one, one.name)
+                done |= chain.keys()
 
     def _rename(self, unit: Unit, name: str) -> None:
         held = unit.held

@@ -11,7 +11,7 @@ from authz.core.errors import Problem
 from authz.devtools.avp.content import Content, Link, Statement, Store
 from authz.devtools.avp.order import ordered
 from authz.devtools.avp.steps import Step
-from authz.devtools.avp.units import Action, Kind, Thing, Unit, Units, classified
+from authz.devtools.avp.units import Action, Kind, Unit, Units, classified
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,23 +48,23 @@ def plan(wanted: Content, store: Store, *, delete: bool = False) -> Plan:
         store: as it was found.
         delete: whether what the folder does not have is deleted.
     """
-    held = store.content
+    held, source = store.content, wanted.identity_source
     found = classified(wanted, held, delete=delete)
     problems = (*_names(found), *_detached(found), *_schema_words(found, wanted, held))
     units = (
-        *_one(Kind.SCHEMA, found.schema),
+        *_one(Kind.SCHEMA, found.schema, wanted.schema_file),
         *found.templates,
         *found.policies,
-        *_one(Kind.IDENTITY_SOURCE, found.identity_source),
+        *_one(Kind.IDENTITY_SOURCE, found.identity_source, source.file if source is not None else ""),
     )
     usable = not any(problem.severity == "error" for problem in problems)
     return Plan(units=units, steps=ordered(found, wanted, held) if usable else (), problems=problems)
 
 
-def _one(kind: Kind, action: Action) -> Iterator[Unit]:
+def _one(kind: Kind, action: Action, file: str) -> Iterator[Unit]:
     """A store has one of these, or none; it has no name."""
     if action is not Action.UNCHANGED:
-        yield Unit(action=action, kind=kind)
+        yield Unit(action=action, kind=kind, file=file)
 
 
 def _names(units: Units) -> Iterator[Problem]:
@@ -86,7 +86,7 @@ def _names(units: Units) -> Iterator[Problem]:
 def _twice(unit: Unit, other: Unit) -> Problem:
     if unit.wanted is None:
         unit, other = other, unit
-    where = f"`{other.wanted.id}` ({_place(other.wanted)})" if other.wanted else "one that only the store has"
+    where = f"`{other.wanted.id}` ({other.place})" if other.wanted else "one that only the store has"
     thing = unit.wanted
     assert thing is not None, "the store has no name twice"
     return _problem(unit.kind, thing, f"its name in the store, `{unit.name}`, is that of {where} too: {ADVICE}")
@@ -132,10 +132,6 @@ def _some(names: Iterable[str]) -> str:
     listed = list(names)
     more = f" and {len(listed) - 3} more" if len(listed) > 3 else ""
     return ", ".join(f"`{name}`" for name in listed[:3]) + more
-
-
-def _place(thing: Thing) -> str:
-    return f"{thing.file}:{thing.line}" if thing.line is not None else thing.file
 
 
 def _problem(kind: Kind, thing: Statement | Link, text: str) -> Problem:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,7 +90,8 @@ class _Pull:
         if mine is not None and theirs is not None and unit.action is not Action.RENAME:
             if unit.action is not Action.UNCHANGED:
                 self._edit(mine, theirs.text)
-            self._places[theirs.id] = self._spot(mine)
+            if mine.template:
+                self._places[theirs.id] = self._spot(mine)
             return
         if mine is not None and (theirs is not None or held is not None or self._delete):
             self._edit(mine, "")
@@ -115,22 +115,27 @@ class _Pull:
 
     def _spot(self, mine: Statement) -> tuple[str, int]:
         """Its file below the folder, and its number there, from 0."""
-        path = Path(mine.file).relative_to(self._folder).as_posix()
+        path = self._path(mine)
         same = [one for one in (*self._local.policies, *self._local.templates) if one.file == mine.file]
         return path, sorted(one.line or 0 for one in same).index(mine.line or 0)
 
+    def _path(self, mine: Statement) -> str:
+        return Path(mine.file).relative_to(self._folder).as_posix()
+
     def _edit(self, mine: Statement, text: str) -> None:
-        path, _ = self._spot(mine)
+        path = self._path(mine)
         file = self._file(path)
-        ids = statement_ids(path, file.text)
-        if mine.id in ids:
-            file.replaced[ids.index(mine.id)] = text
+        number = file.numbers.get(mine.id)
+        if number is not None:
+            file.replaced[number] = text
         else:
             self._problems.append(Problem(message=f"`{path}` changed meanwhile: pull again", file=mine.file))
 
     def _file(self, path: str) -> CedarFile:
         if path not in self._files:
-            self._files[path] = CedarFile(text=_read(self._folder / path))
+            text = _read(self._folder / path)
+            numbers = {id: number for number, id in enumerate(statement_ids(path, text))}
+            self._files[path] = CedarFile(text=text, numbers=numbers)
         return self._files[path]
 
     def _add(self, unit: Unit, held: Statement) -> None:
@@ -274,10 +279,3 @@ def _local_row(link: Link) -> dict[str, str]:
 
 def _read(path: Path) -> str:
     return path.read_bytes().decode()
-
-
-def overwritten(edits: tuple[FileEdit, ...]) -> Iterator[str]:
-    """A line for each file that is there and differs."""
-    for edit in edits:
-        if edit.existed:
-            yield f"{edit.path}: {edit.why}"

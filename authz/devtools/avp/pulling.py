@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from authz.core.errors import Misconfigured, Problem
-from authz.devtools.avp.command import DONE, TO_DO, agreed, folder_of, refuse, remote_of, said, tell
+from authz.devtools.avp.command import DONE, TO_DO, agreed, folder_of, refuse, remote_of, said
 from authz.devtools.avp.content import Content, Store
 from authz.devtools.avp.edits import FileEdit
 from authz.devtools.avp.pull import Pull, pull
@@ -23,14 +23,13 @@ def main_pull(arguments: argparse.Namespace) -> int:
         AvpError: the store cannot be read.
     """
     folder: Path = arguments.folder
-    local, problems = folder_of(arguments) if folder.exists() else (Content(), [])
+    local = folder_of(arguments)[0] if folder.exists() else Content()
     store = read_store(remote_of(arguments), arguments.store)
     try:
         found = pull(store, local, folder, delete=arguments.delete)
     except (OSError, UnicodeDecodeError) as error:
         raise Misconfigured((Problem(message=f"`{folder}` cannot be read again: {error}", file=str(folder)),)) from None
-    refuse([*problems, *found.problems, *outside(folder, found.edits)])
-    tell([problem for problem in problems if "entities" not in problem.message])
+    refuse([*found.problems, *outside(folder, found.edits)])
     _show(found, store, folder)
     if not found.edits:
         return DONE

@@ -40,9 +40,10 @@ def main_push(arguments: argparse.Namespace) -> int:
         return TO_DO
     if not arguments.yes and reference:  # somebody thought about it for a while
         found = _same(found, wanted, arguments, remote, reference)
-    if not reference:
-        store = _create(store, arguments, remote)
-    return _push(found.steps, store, arguments, remote)
+    if reference:
+        return _push(found.steps, store, arguments, remote)
+    made = _create(store, arguments, remote)
+    return TO_DO if made is None else _push(found.steps, made, arguments, remote)
 
 
 def _check_arguments(arguments: argparse.Namespace) -> None:
@@ -87,8 +88,8 @@ def _same(found: Plan, wanted: Content, arguments: argparse.Namespace, remote: R
     return again
 
 
-def _create(store: Store, arguments: argparse.Namespace, remote: Remote) -> Store:
-    """Makes the store, and waits until it is seen."""
+def _create(store: Store, arguments: argparse.Namespace, remote: Remote) -> Store | None:
+    """Makes the store, and waits until it is seen; None: it was made, but then something failed, which is told."""
     mode = "STRICT" if store.strict else "OFF"
     # One token for all tries of this run, and none for the next: two stores may well be wanted.
     made = remote.call("create_policy_store", clientToken=str(uuid.uuid4()), validationSettings={"mode": mode})
@@ -99,9 +100,9 @@ def _create(store: Store, arguments: argparse.Namespace, remote: Remote) -> Stor
         alias = _alias(arguments)
         if alias:
             remote.call("create_policy_store_alias", _NOT_YET, aliasName=alias, policyStoreId=id)
-    except AvpError:
-        said(f"the policy store {id} was made, and nothing else: go on with `--store {id}`")
-        raise
+    except AvpError as error:
+        said(f"{error}\nthe policy store {id} was made, and nothing else: go on with `--store {id}`")
+        return None
     return Store(id=id, strict=store.strict)
 
 

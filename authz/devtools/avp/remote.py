@@ -147,11 +147,19 @@ def _policies(remote: Remote, store: str) -> tuple[tuple[Statement, ...], tuple[
 
 
 def _texts(remote: Remote, store: str, ids: Sequence[str]) -> dict[str, Answer]:
+    """The texts of listed policies. One that is not found was deleted since, or is not seen everywhere yet."""
     found: dict[str, Answer] = {}
-    for start in range(0, len(ids), BATCH):
-        asked = [{"policyStoreId": store, "policyId": id} for id in ids[start : start + BATCH]]
-        for item in remote.call("batch_get_policy", requests=asked)["results"]:
-            found[item["policyId"]] = item["definition"]["static"]
+    wait = remote.first_wait
+    for _ in range(TRIES):
+        missing = [id for id in ids if id not in found]
+        for start in range(0, len(missing), BATCH):
+            asked = [{"policyStoreId": store, "policyId": id} for id in missing[start : start + BATCH]]
+            for item in remote.call("batch_get_policy", requests=asked)["results"]:
+                found[item["policyId"]] = item["definition"]["static"]
+        if len(found) == len(ids):
+            break
+        remote.sleep(wait)
+        wait *= 2
     return found
 
 

@@ -42,16 +42,8 @@ def plan_text(plan: Plan, store: Store, folder: str, rate: float) -> str:
 
 def _row(unit: Unit) -> tuple[str, str, str]:
     more = "only in the store; `--delete` removes it" if unit.action is Action.LEFT else ""
-    place = _place(unit)
-    said = "; ".join(filter(None, (place, unit.detail, more)))
+    said = "; ".join(filter(None, (unit.place, unit.detail, more)))
     return unit.action.value, f"{unit.kind} {unit.shown}".rstrip(), said
-
-
-def _place(unit: Unit) -> str:
-    thing = unit.wanted
-    if thing is None or not thing.file:
-        return ""
-    return f"{thing.file}:{thing.line}" if thing.line is not None else thing.file
 
 
 def _summary(plan: Plan, rate: float) -> str:
@@ -92,7 +84,7 @@ def _unit_json(unit: Unit) -> dict[str, object]:
         "name": unit.name,
         "policyId": held.id if held is not None else None,
         "id": wanted.id if wanted is not None else None,
-        "file": wanted.file if wanted is not None else None,
+        "file": (wanted.file if wanted is not None else unit.file) or None,
         "line": wanted.line if wanted is not None else None,
         "detail": unit.detail,
     }

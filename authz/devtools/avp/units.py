@@ -56,6 +56,16 @@ class Unit:
     wanted: Thing | None = None
     held: Thing | None = None
     detail: str = ""
+    file: str = ""
+    """Of the folder, for what stands in one by itself: schema and identity source."""
+
+    @property
+    def place(self) -> str:
+        """Where it stands in the folder."""
+        thing = self.wanted
+        if thing is None:
+            return self.file
+        return f"{thing.file}:{thing.line}" if thing.line is not None else thing.file
 
     @property
     def shown(self) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import cedarpy
 
+from authz.core.cedar_schema import CedarSchemaError, schema_from_json
 from authz.core.strict_json import NotStrictJson, json_object
 from authz.emulator.errors import Resource, ResourceNotFound, ServiceQuotaExceeded, ValidationError
 from authz.emulator.records import SchemaRecord
@@ -69,12 +70,22 @@ def _namespaces(text: str) -> tuple[str, ...]:
                 f"Namespace lengths must be at least 1 and at most {_MAX_NAMESPACE} bytes in size,"
                 f" but '{name}' is {size} bytes in size"
             )
+    _refuse_unbounded(schema)
     try:
         cedarpy.Schema.from_json_str(text)
     except ValueError as error:
         # Seen without the parser's place, which is of no use in JSON that is all one line.
         raise _refused(_PLACE.sub("", str(error))) from None
     return tuple(schema)
+
+
+def _refuse_unbounded(schema: object) -> None:
+    """What would end the engine's process, or keep it busy for hours. All else is the engine's to judge."""
+    try:
+        schema_from_json(schema)
+    except CedarSchemaError as error:
+        if "more than" in error.message or "at most" in error.message:
+            raise _refused(error.message) from None
 
 
 def _refused(message: str) -> ValidationError:

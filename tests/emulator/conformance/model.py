@@ -69,7 +69,8 @@ def errors_of(operation: str) -> frozenset[str]:
 
 @cache
 def _pattern(text: str) -> re.Pattern[str]:
-    return re.compile(text, re.ASCII)
+    # Whether `.*` takes a line break is not said; an entity's id may well have one in Cedar.
+    return re.compile(text, re.ASCII | re.DOTALL)
 
 
 # --- one value ----------------------------------------------------------------------------------------------

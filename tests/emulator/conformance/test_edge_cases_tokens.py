@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -206,7 +207,7 @@ def test_h56_a_claim_with_the_name_of_a_prefix_beside_prefixed_ones_is_refused(h
 
 
 def test_h57_a_token_works_until_it_expires(here: World):
-    store, held = store_of(here, cognito()), token()
+    store, held = store_of(here, cognito()), token(exp=int(time.time()) + 300)
     assert here.ask_token(store, identityToken=held)["decision"] == "ALLOW"
     here.emulator.clock.advance(200)
     assert here.ask_token(store, identityToken=held)["decision"] == "ALLOW"

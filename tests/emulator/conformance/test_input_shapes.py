@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from authz.emulator.operations.table import HANDLERS
-from authz.emulator.shapes import SHAPES, Choice, Flag, Items, Number, Shape, Structure, Table, Text, Union
+from authz.emulator.shape_tables import SHAPES, Choice, Flag, Items, Number, Shape, Structure, Table, Text, Union
 from tests.emulator.conformance.model import operations, service, shape
 
 ONLY_IN_PROSE = {

@@ -252,3 +252,13 @@ def test_the_sdk_is_locked_with_a_hash_for_each_package_and_without_an_address()
     packages = {name: one for name, one in json.loads(text)["packages"].items() if name}
     assert "://" not in text
     assert all(one["integrity"].startswith("sha512-") for one in packages.values())
+
+
+def test_make_installs_the_sdk_by_its_lock_with_the_tools_own_node_and_runs_no_script_of_it():
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    command = ["make", "--dry-run", "--always-make", ".tools/ready"]
+    told = subprocess.run(command, cwd=REPOSITORY, env=environ, capture_output=True, text=True, check=True).stdout
+    [line] = [line for line in told.replace("\\\n", " ").splitlines() if "npm-cli.js" in line]
+    assert " ci --prefix .tools/javascript " in line
+    assert "--ignore-scripts " in line
+    assert "/.tools/bin:" in line

@@ -174,6 +174,11 @@ def test_every_error_of_the_model_has_a_status_and_no_other():
     assert len(operations()) == 34
 
 
+def test_a_line_break_is_in_some_texts_and_in_no_identifier():
+    assert found_text("EntityId", "a\nb\n") == ""
+    assert found_text("PolicyId", "a\n") != ""
+
+
 def test_every_pattern_of_the_model_is_understood():
     for name, shape in service()["shapes"].items():
         if "enum" in shape:

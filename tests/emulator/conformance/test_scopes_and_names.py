@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.emulator.conformance.world import SCHEMA, World, action, doc, refused, static, team, user, world
+from tests.emulator.conformance.world import SCHEMA, World, action, cognito, doc, refused, static, team, user, world
 
 PERMIT = 'permit(principal == App::User::"alice", action == App::Action::"read", resource == App::Doc::"d1");'
 TEMPLATE = "permit(principal == ?principal, action, resource);"
@@ -141,6 +141,42 @@ def test_a7_an_alias_that_awaits_deletion_is_taken_even_for_its_own_store(here: 
     here.client.delete_policy_store_alias(aliasName=alias, deletionMode="HardDelete")
     here.client.create_policy_store_alias(**given)
     assert here.client.get_policy_store_alias(aliasName=alias)["state"] == "Active"
+
+
+def test_a7_a_softly_deleted_aliass_name_is_free_after_a_day(here: World):
+    old, new, alias = here.store(), here.store(), "policy-store-alias/reserved"
+    here.client.create_policy_store_alias(aliasName=alias, policyStoreId=old)
+    here.client.delete_policy_store_alias(aliasName=alias)
+    given = {"aliasName": alias, "policyStoreId": new}
+    here.emulator.clock.advance(23 * 3600)
+    refused(lambda: here.client.create_policy_store_alias(**given), "ConflictException")
+    here.emulator.clock.advance(2 * 3600)
+    assert here.client.list_policy_store_aliases(filter={"policyStoreId": old})["policyStoreAliases"] == []
+    here.client.create_policy_store_alias(**given)
+    assert here.client.get_policy_store(policyStoreId=alias)["policyStoreId"] == new
+    [listed] = here.client.list_policy_store_aliases(filter={"policyStoreId": new})["policyStoreAliases"]
+    assert (listed["aliasName"], listed["state"]) == (alias, "Active")
+
+
+def test_a7_what_is_changed_keeps_the_date_of_its_creation(here: World):
+    client, store = here.client, here.store()
+    policy, template = here.policy(store, WIDE), here.template(store, TEMPLATE)
+    configuration = cognito()
+    source = client.create_identity_source(policyStoreId=store, configuration=configuration)["identitySourceId"]
+    schema = {"cedarJson": json.dumps(SCHEMA)}
+    pairs: list[tuple[Any, Any, dict[str, Any], dict[str, Any]]] = [
+        (client.get_policy, client.update_policy, {"policyId": policy}, {"definition": static(WIDE)}),
+        (client.get_policy_template, client.update_policy_template, {"policyTemplateId": template}, {"statement": TEMPLATE}),
+        (client.get_identity_source, client.update_identity_source, {"identitySourceId": source}, {"updateConfiguration": configuration}),
+        (client.get_schema, client.put_schema, {}, {"definition": schema}),
+        (client.get_policy_store, client.update_policy_store, {}, {"validationSettings": {"mode": "OFF"}}),
+    ]  # fmt: skip
+    for get, update, id, change in pairs:
+        before = get(policyStoreId=store, **id)
+        changed = update(policyStoreId=store, **id, **change)
+        after = get(policyStoreId=store, **id)
+        assert before["createdDate"] == changed["createdDate"] == after["createdDate"]
+        assert before["lastUpdatedDate"] < changed["lastUpdatedDate"] == after["lastUpdatedDate"]
 
 
 # --- names --------------------------------------------------------------------------------------------------

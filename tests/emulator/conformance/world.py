@@ -95,9 +95,12 @@ def oidc(kind: str = "identityTokenOnly", *, group: str | None = "groups", prefi
 
 
 def token(issuer: str = COGNITO, *, name: str = "first", **claims: Any) -> str:
-    """A signed token of that issuer, which lasts for five minutes. A claim given as None is left out."""
+    """A signed token of that issuer. A claim given as None is left out.
+
+    It lasts for a month: tables of tests make theirs long before those run, and some tests set the time forward.
+    """
     now = int(time.time())
-    base = {"iss": issuer, "sub": "alice", "aud": "app", "iat": now - 10, "exp": now + 300}
+    base = {"iss": issuer, "sub": "alice", "aud": "app", "iat": now - 10, "exp": now + 30 * 86_400}
     if issuer == COGNITO:
         base |= {"token_use": "id"}
     return signed({key: value for key, value in (base | claims).items() if value is not None}, name=name)
