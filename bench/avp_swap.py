@@ -32,6 +32,7 @@ REST = 3.0
 """Seconds of traffic before anything changes."""
 CHANGES = 8
 EVERY = 0.001
+HOST = (("host", "bench.test"),)
 _now = time.perf_counter
 
 
@@ -56,7 +57,7 @@ class Traffic:
     def __init__(self, runtime: Runtime, size: int) -> None:
         self._runtime = runtime
         self._requests = [
-            decode(Dialect.ENVOY, "GET", f"/envoy/d/d{number % size}", [("host", "bench.test")], id=f"b-{number}", peer=PEER)
+            decode(Dialect.ENVOY, "GET", f"/envoy/d/d{number % size}", HOST, id=f"bench-{number}", peer=PEER)
             for number in range(200)
         ]
         self.checks: list[float] = []

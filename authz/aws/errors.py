@@ -58,6 +58,10 @@ _KINDS = {
     "TooManyRequestsException": Kind.THROTTLED,
     "InternalServerException": Kind.FAULT,
     "ValidationException": Kind.INVALID,
+    # A request that is too large or cannot be read: who sends the values must not make an outage of it.
+    "SerializationException": Kind.INVALID,
+    "RequestEntityTooLargeException": Kind.INVALID,
+    "413": Kind.INVALID,  # from what stands before the service; where an answer names no code, the SDK takes its status
     "AccessDeniedException": Kind.DENIED,
     "ResourceNotFoundException": Kind.MISSING,
     "ConflictException": Kind.CONFLICT,

@@ -130,9 +130,7 @@ def _coverage(target: Target, prepared: Sequence[_Prepared], results: Sequence[C
         assembly = prepared[0].cases[0][1]
         snapshot = assembly.compiled.snapshot
         policies: tuple[Policy | TemplateLink, ...] = (*snapshot.policies, *snapshot.links)
-        missing += [
-            _uncovered("policy", name, item) for item in policies if (name := item.name or item.id) not in used
-        ]
+        missing += [_uncovered("policy", name, item) for item in policies if (name := item.name or item.id) not in used]
         missing += [
             _uncovered("route", route.name, route) for route in assembly.routes.routes if route.name not in asked
         ]

@@ -239,7 +239,8 @@ def _helps(error: AvpError) -> bool:
 def _failure(error: AvpError) -> DecisionUnavailable:
     kind = error.kind
     paths = sorted({path for path, _ in error.details})
-    if kind is Kind.INVALID and any("policyStoreId" in path for path in paths):
+    # The whole path: below `context` are names of a caller's choosing.
+    if kind is Kind.INVALID and "policyStoreId" in (path.strip("/") for path in paths):
         kind = Kind.MISSING
     reason, advice = _ADVICE.get(kind, (Reason.DECISION_UNAVAILABLE, ""))
     text = f"{error}: {advice}" if advice else str(error)

@@ -181,9 +181,7 @@ def _validates(policies: Sequence[Policy], schema: cedarpy.Schema) -> bool:
     return cedarpy.validate_policies(text, schema, release_gil=True).validation_passed
 
 
-def _wrong(
-    policy: Policy, schema: cedarpy.Schema | None, misfits: Literal["error", "warning"]
-) -> Iterator[Problem]:
+def _wrong(policy: Policy, schema: cedarpy.Schema | None, misfits: Literal["error", "warning"]) -> Iterator[Problem]:
     try:
         handle = cedarpy.PolicySet.from_str(policy.text, release_gil=True)
     except ValueError as error:

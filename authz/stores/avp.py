@@ -104,7 +104,7 @@ class AvpStore:
         self._calls = Calls(client_factory, budget, sleep=wait, random=random, stopped=self._stop.is_set)
         self._rest = Rest(self._calls, settings.policy_store, settings.slow_interval, clock)
         self._next = NextLook(settings.interval if settings.with_policies else settings.slow_interval, random)
-        self._file = SnapshotFile(settings, pause=pause)
+        self._file = SnapshotFile(settings, pause=pause, place=_place(reached))
         self._pool: Pool | None = None
         self._good: _Good | None = None
         self._lock = threading.Lock()
@@ -289,3 +289,7 @@ class AvpStore:
             from_disk=True,
         )
         return True
+
+
+def _place(reached: AvpSettings | None) -> str:
+    return " ".join([part or "-" for part in (reached.region, reached.endpoint, reached.profile)]) if reached else ""

@@ -60,6 +60,8 @@ class _Link(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
 class _Body(msgspec.Struct, forbid_unknown_fields=True):
     reference: str
     """The policy store as the configuration names it: its id, or an alias."""
+    place: str
+    """Where that name was looked up: an alias of another region is that of another policy store."""
     store: str
     with_policies: bool
     verified_at: float
@@ -95,6 +97,8 @@ class SnapshotFile:
 
     settings: ReplicaSettings
     pause: Pause = no_pause
+    place: str = ""
+    """By what the service is reached, as far as it is configured: region, endpoint, profile."""
     trouble: str = ""
     """Why it could not be written or used the last time."""
     counts: dict[str, int] = field(default_factory=lambda: {"written": 0, "failed": 0})
@@ -176,6 +180,7 @@ class SnapshotFile:
         encode = msgspec.json.Encoder().encode
         head = {
             "reference": self.settings.policy_store,
+            "place": self.place,
             "store": content.store,
             "with_policies": self.settings.with_policies,
             "verified_at": verified_at,
@@ -204,6 +209,8 @@ class SnapshotFile:
         wanted = self.settings
         if wanted.policy_store not in (body.reference, body.store):
             raise _Unfit("it is of another policy store")
+        if wanted.policy_store != body.store and body.place != self.place:
+            raise _Unfit("it was made by another region, endpoint or profile, where the alias may be another's")
         if body.with_policies != wanted.with_policies:
             raise _Unfit("it was made for another way to decide")
         age = now - body.verified_at

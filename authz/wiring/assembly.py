@@ -26,7 +26,14 @@ from authz.wiring.credentials import Credentials
 from authz.wiring.issuers import IssuerPlan, plan_issuers
 from authz.wiring.pace import Pace
 from authz.wiring.policy_settings import unfit_settings
-from authz.wiring.policy_store import NO_POLICIES, Store, policy_store, with_entities
+from authz.wiring.policy_store import (
+    FIRST_LOOK,
+    NO_POLICIES,
+    Store,
+    policy_store,
+    read_within,
+    with_entities,
+)
 
 MAX_DENY_LIST = 64 * 1024 * 1024
 
@@ -220,7 +227,7 @@ class _Assembling:
 
     def _compiled(self, config: Config, store: Store) -> CompiledPolicies | None:
         previous = self._options.previous
-        snapshot = store.read()
+        snapshot = read_within(store, FIRST_LOOK) if self._options.may_wait else store.read()
         self._store_version = snapshot.version
         snapshot = with_entities(config, snapshot)
         before = previous.compiled if previous is not None else None

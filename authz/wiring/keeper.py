@@ -14,12 +14,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from authz.core.errors import Misconfigured, PoliciesUnavailable, Problem
+from authz.wiring.backoff import Backoff
 from authz.wiring.freshness import Freshness
 
 if TYPE_CHECKING:
     from authz.stores.avp import AvpStore
 
 _log = logging.getLogger("authz.replica")
+AGAIN = Backoff(first=60.0, most=900.0, spread=0.0)
+"""When something that was rejected is tried again though nothing of it has changed: it need not have been at fault. A
+child process may have been killed, a file half written, another policy store out of reach. It costs a whole load."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +32,9 @@ class Kept:
 
     in_force: Callable[[], str]
     """Version of the store's content that decides; empty: there is none yet."""
-    reload: Callable[[float], Awaitable[bool]]
-    """Takes what the store holds now; given the age of what decides, for the case that it is rejected."""
+    reload: Callable[[float | None], Awaitable[bool]]
+    """Takes what the store and the files hold now; given the age of what decides, for the case that the store's
+    content is rejected, or None, where the files are the occasion."""
     freshness: Freshness
 
 
@@ -41,12 +46,17 @@ class Keeper:
         self._kept = kept
         self._clock = clock
         self._refused = ""
-        """Version that was rejected: it is not tried again until the store holds another."""
+        """Version that was rejected: it is not tried again at once, unless the store holds another."""
+        self._tries = 0
+        """Since the last time that nothing stood rejected."""
+        self._again = 0.0
         self._trouble = ""
         self._snapshot_trouble = ""
 
     async def run(self) -> None:
         """Until cancelled."""
+        if not self._kept.in_force():
+            await self.look()  # at once: nothing is decided yet
         while True:
             await asyncio.sleep(self._store.next_poll())
             await self.look()
@@ -69,6 +79,7 @@ class Keeper:
             self._tell(())
             self._tell_of_snapshot(self._store.snapshot_trouble)
             await self._taken(version, age + self._clock() - begun)
+        await self._try_again()
 
     async def _taken(self, version: str, age: float) -> None:
         if version == self._kept.in_force():
@@ -77,6 +88,19 @@ class Keeper:
         elif version != self._refused:
             taken = await self._kept.reload(age)
             self._refused = "" if taken else version
+
+    async def _try_again(self) -> None:
+        """Whatever became of the look: what was rejected may name another store."""
+        freshness = self._kept.freshness
+        if not self._refused and freshness.rejected_at is None:
+            self._tries = 0
+            return
+        if self._tries and self._clock() < self._again:
+            return
+        self._tries += 1
+        if self._tries > 1 and await self._kept.reload(freshness.age() if self._refused else None):
+            self._refused, self._tries = "", 0
+        self._again = self._clock() + AGAIN.delay(max(self._tries, 1), 1.0)
 
     def _tell_of_snapshot(self, trouble: str) -> None:
         if trouble and trouble != self._snapshot_trouble:

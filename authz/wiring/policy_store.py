@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from authz.aws.settings import AvpSettings
 from authz.config.load import Config
 from authz.config.policies import VerifiedPermissionsShape
-from authz.core.errors import Misconfigured
+from authz.core.errors import Misconfigured, PoliciesUnavailable
 from authz.core.model import PolicySnapshot
 from authz.core.pieces import Pause
 from authz.stores.file import FileStore
@@ -25,6 +26,8 @@ NO_POLICIES = PolicySnapshot(version="", policies=())
 CALL_TIMEOUT = 5.0
 """Seconds for one management call of the replica; nobody waits for it."""
 CALLS_AT_ONCE = 4
+FIRST_LOOK = 10.0
+"""Seconds for which a start waits for the first look at a policy store before it opens its doors without policies."""
 MAX_ENTITIES = 64 * 1024 * 1024
 """Bytes of the file of entities."""
 
@@ -70,6 +73,34 @@ def _replica_settings(config: Config, avp: VerifiedPermissionsShape, sharing: in
         max_age=policies.oldest,
         with_policies=policies.decide != "remote",
     )
+
+
+def read_within(store: Store, seconds: float) -> PolicySnapshot:
+    """What the store holds. A first look at a large policy store takes minutes, within its budget of calls: that it
+    is still under way is a reason to wait for it with open doors, where whoever looks after processes can see why.
+
+    Raises:
+        Misconfigured, PoliciesUnavailable: as the store does; or it takes longer, and goes on.
+    """
+    if isinstance(store, FileStore):
+        return store.read()
+    ended: list[PolicySnapshot | BaseException] = []
+
+    def read() -> None:
+        try:
+            ended.append(store.read())
+        except BaseException as error:  # noqa: BLE001 - raised again below
+            ended.append(error)
+
+    # Not of the pool of the event loop, whose end would wait for it.
+    thread = threading.Thread(target=read, name="authz-first-look", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if not ended:
+        raise PoliciesUnavailable(f"the first look at the policy store takes longer than {seconds:g} s, and goes on")
+    if isinstance(ended[0], BaseException):
+        raise ended[0]
+    return ended[0]
 
 
 def close_store(store: Store) -> None:

@@ -254,6 +254,8 @@ class Runtime:
                 while self.assembly.store is store:
                     await self._applied.wait()
                     self._applied.clear()
+                async with self._reloading:  # it may be the keeper's own, which ends whole
+                    pass
             finally:
                 close_store(store)  # or a look that is under way would go on in its thread
                 if keeping is not None:

@@ -26,9 +26,13 @@ def test_reason_codes_are_stable():
 @pytest.mark.parametrize(
     "reason",
     [
-        "too_many_candidates", "too_many_entities", "too_many_ancestors", "entities_mismatch", "forbid_error",
+        "too_many_candidates",
+        "too_many_entities",
+        "too_many_ancestors",
+        "entities_mismatch",
+        "forbid_error",
         "query_refused",
-    ],  # fmt: skip
+    ],
 )
 def test_what_a_query_brings_about_is_no_outage(reason):
     # Only outages open a route that fails open.

@@ -149,7 +149,7 @@ async def test_the_printed_lines_do_what_is_said_below_them(demo):
     assert reply.header("www-authenticate") == 'Bearer realm="authz"'
     assert (await paste(before)).json()["reason"] == "policy_no_permit"
 
-    await asyncio.to_thread(subprocess.run, edit, shell=True, check=True, capture_output=True)  # noqa: S604
+    await asyncio.to_thread(subprocess.run, edit, shell=True, check=True, capture_output=True)
 
     async def counts() -> bool:
         return (await paste(after)).status == 200

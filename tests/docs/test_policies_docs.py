@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from authz.config.shape import LimitsShape, PoliciesShape
+from authz.config.policies import PoliciesShape
+from authz.config.shape import LimitsShape
 from authz.core.cedar_depth import MAX_CHAIN, MAX_DEPTH
 from authz.core.cedar_text import MAX_STATEMENT_BYTES
 from authz.core.errors import Reason, Unavailable

@@ -118,7 +118,9 @@ def readings(number: int, version: str = "v1") -> Readings:
         key_set_ages=lambda: {"https://a": float(number), f"https://{number}": 1.0},
         certificate_expiries=lambda: {"127.0.0.1:443": float(number)},
         in_flight=lambda: number,
-        deciding=lambda: DecidingReading(cache=CacheReading(size=number), parity_alarm=number == 3, fallback_open=False),
+        deciding=lambda: DecidingReading(
+            cache=CacheReading(size=number), parity_alarm=number == 3, fallback_open=False
+        ),
     )
 
 

@@ -104,6 +104,13 @@ async def test_an_answer_is_what_the_sdk_gives():
             1,
             "/context/a",
         ),
+        (  # a name of the caller's choosing
+            refused("ValidationException", fieldList=[{"path": "/context/policyStoreId", "message": CANARY}]),
+            Reason.QUERY_REFUSED,
+            1,
+            "question",
+        ),
+        (refused("413", 413), Reason.QUERY_REFUSED, 1, "question"),
         (boto.ParamValidationError(report=CANARY), Reason.QUERY_REFUSED, 1, "question"),
         (RecursionError(), Reason.QUERY_REFUSED, 1, "nested"),
         (refused("ConflictException", 409), Reason.DECISION_UNAVAILABLE, 1, "Conflict"),

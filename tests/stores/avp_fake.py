@@ -16,6 +16,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from authz.aws.settings import AvpSettings
 from authz.stores.avp import AvpStore, ReplicaSettings
 
 STORE = "PSEXAMPLEabcdefg111111"
@@ -229,13 +230,16 @@ class Time:
         self.clock += seconds
 
 
-def replica(client: Callable[[], Any], time: Time | None = None, **settings: Any) -> AvpStore:
+def replica(
+    client: Callable[[], Any], time: Time | None = None, *, reached: AvpSettings | None = None, **settings: Any
+) -> AvpStore:
     """A replica that waits for nothing in reality."""
     time = time or Time()
     settings = {"policy_store": STORE, **settings}
     return AvpStore(
         client,
         ReplicaSettings(**settings),
+        reached=reached,
         now=lambda: time.wall,
         clock=lambda: time.clock,
         sleep=time.sleep,

@@ -10,11 +10,14 @@ import stat
 import time as Clock  # noqa: N812 - `Time` is that of the tests
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from authz.aws.settings import AvpSettings
 from authz.core.errors import Misconfigured, PoliciesUnavailable
 from tests.stores.avp_fake import ALIAS, PERMIT, STORE, FakeAvp, Time, refused, replica
 from tests.stores.test_avp import COGNITO, OTHER, SCHEMA, oidc
@@ -140,6 +143,22 @@ def test_an_alias_is_as_good_as_a_store_when_it_is_the_same(avp, path):
 # --- what is not used
 
 
+@pytest.mark.parametrize(
+    "other", [{"region": "eu-west-1"}, {"endpoint": "http://127.0.0.1:4000"}, {"profile": "tests"}]
+)
+def test_an_alias_of_another_place_is_not_the_same_one(avp, path, other):
+    time = Time()
+    avp.aliases[ALIAS] = (STORE, "Active")
+    here = AvpSettings(policy_store=ALIAS, region="us-east-1")
+    kept(avp, path, time, policy_store=ALIAS, reached=here)
+    assert replica(Down, time, snapshot=path, policy_store=ALIAS, reached=here).read().origin == f"avp:{STORE}"
+    there = replica(Down, time, snapshot=path, policy_store=ALIAS, reached=replace(here, **other))
+    with pytest.raises(PoliciesUnavailable, match="another region, endpoint or profile"):
+        there.read()
+    # An id is that of one policy store everywhere.
+    replica(Down, time, snapshot=path, policy_store=STORE, reached=replace(here, **other)).read()
+
+
 def changed(data: bytes, **members) -> bytes:
     """The body with other members, and a digest that is right."""
     import hashlib
@@ -252,7 +271,7 @@ def test_a_clock_that_was_set_forward_makes_nothing_older_in_a_running_replica(a
 def test_a_file_of_another_kind_is_not_used(avp, path, kind):
     time = Time()
     kept(avp, path, time)
-    settings = {}
+    settings: dict[str, Any] = {}
     if kind == "folder":
         path.unlink()
         path.mkdir()

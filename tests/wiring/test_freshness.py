@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pytest
 
@@ -62,7 +63,7 @@ def keeper(world: World, freshness: Freshness, store: Store, takes: Callable[[st
     """Whoever takes a version has it in force from then on, as a reload does."""
     state = {"in force": "1"}
 
-    async def reload(age: float) -> bool:
+    async def reload(age: float | None) -> bool:
         if takes(store.version):
             state["in force"] = store.version
             freshness.accepted()
@@ -148,3 +149,55 @@ async def test_a_store_that_cannot_be_reached_ages_whatever_else_happens(world, 
         await kept.look()
         freshness.rejected()
     assert freshness.age() == 60
+
+
+# --- what was rejected is tried again, seldom
+
+
+async def looks(world: World, kept: Keeper, seconds: float) -> None:
+    end = world.now + seconds
+    while world.now < end:
+        world.now += 15
+        await kept.look()
+
+
+async def test_a_content_that_was_rejected_by_chance_is_taken_by_itself(world, freshness, store):
+    tried: list[float] = []
+
+    def takes(version: str) -> bool:
+        tried.append(world.now)
+        return len(tried) > 1  # such as a trial's child that was killed for want of memory
+
+    kept = keeper(world, freshness, store, takes)
+    store.version = "2"
+    await looks(world, kept, 90)
+    assert len(tried) == 2
+    assert freshness.age() == 0
+    await looks(world, kept, 3_600)
+    assert len(tried) == 2
+
+
+@pytest.mark.parametrize("reachable", [True, False])
+async def test_a_state_of_the_files_that_was_rejected_by_chance_is_taken_by_itself(world, freshness, store, reachable):
+    kept = keeper(world, freshness, store, lambda _: True)
+    freshness.rejected()  # it names another store, say, and that one cannot be reached
+    store.reachable = reachable
+    await looks(world, kept, 90)
+    assert freshness.rejected_at is None
+
+
+async def test_what_is_rejected_is_tried_again_less_and_less_often(world, freshness, store):
+    tried: list[float] = []
+
+    def refuses(_: str) -> bool:
+        tried.append(world.now)
+        return False
+
+    kept = keeper(world, freshness, store, refuses)
+    store.version = "2"
+    await looks(world, kept, 12 * 3_600)
+    pauses = [later - earlier for earlier, later in pairwise(tried)]
+    assert pauses == sorted(pauses)
+    assert pauses[0] == 60
+    assert pauses[-1] == 900
+    assert freshness.age() == 12 * 3_600

@@ -19,7 +19,7 @@ from tests.emulator.conformance.model import operations, service, shape
 from tests.emulator.conformance.test_boto3_errors import places
 from tests.emulator.conformance.world import POOL_ARN, SCHEMA, World, access, token, world
 
-EXAMPLES = 60
+EXAMPLES = 30
 """For each operation."""
 DEEPEST = 5
 
