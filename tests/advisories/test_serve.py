@@ -30,7 +30,7 @@ class Slow:
         self.begun = 0
         self.go = asyncio.Event()
 
-    async def reload(self):
+    async def reread(self):
         self.begun += 1
         await self.go.wait()
         return True

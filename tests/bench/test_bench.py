@@ -27,7 +27,7 @@ from tests.proxies.harness import Folder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TICK = 0.01
-SCALE = ("decide", "many", "scale", "load", "door-scale")
+SCALE = ("decide", "many", "avp", "avp-swap", "scale", "load", "door-scale")
 
 
 # --- processor time ----------------------------------------------------------------------------------------
@@ -370,11 +370,11 @@ def test_idle_rows_carry_the_limits():
 @pytest.mark.parametrize(
     ("argv", "groups"),
     [
-        ([], ("idle", "in-process", *SCALE, "hosts", "tls", "workers")),
+        ([], ("idle", "in-process", *SCALE, "hosts", "cached", "tls", "workers")),
         (["--only", "tls,idle"], ("idle", "tls")),
         (["--only", "tls", "--only", "idle"], ("idle", "tls")),
         (["--only", "door-scale,scale"], ("scale", "door-scale")),
-        (["--peer", "a=grpc://127.0.0.1:1"], ("idle", "in-process", *SCALE, "hosts", "tls", "workers")),
+        (["--peer", "a=grpc://127.0.0.1:1"], ("idle", "in-process", *SCALE, "hosts", "cached", "tls", "workers")),
         (["--only", "peers", "--peer", "a=grpc://127.0.0.1:1"], ("peers",)),
         (["--only", "hosts,peers", "--peer", "a=grpc://127.0.0.1:1"], ("hosts",)),
     ],

@@ -47,7 +47,7 @@ def test_the_defaults():
         "grpc": False,
         "port": 0,
         "keep": False,
-        "within": 1.0,
+        "within": 5.0,
     }
 
 
@@ -80,7 +80,9 @@ def test_the_settings_name_the_one_door_the_issuer_and_the_copied_policies(tmp_p
     assert settings["listeners"] == {"grpc" if grpc else "http": "127.0.0.1:9", "admin": "127.0.0.1:8"}
     assert settings["issuers"][0]["issuer"] == issuer.address
     assert settings["responses"] == {"deny_messages": True, "policies": True}
-    assert (tmp_path / settings["policies"]["path"]).samefile(demo.policies)
+    store = settings["policies"]["verified_permissions"]
+    assert (store["policy_store"], store["endpoint"]) == ("policy-store-alias/documents", "http://127.0.0.1:6")
+    assert (tmp_path / settings["policies"]["entities"]).samefile(demo.policies / "entities.json")
     assert (tmp_path / settings["routes"]).is_file()
 
 
@@ -105,7 +107,8 @@ def test_the_copy_may_be_edited_though_the_sample_may_not(tmp_path, issuer, monk
     demo.path.mkdir()
     demo.fill(issuer, PORTS, grpc=False)
     copied = [demo.policies, *demo.policies.rglob("*")]
-    assert len(copied) == len(readable)
+    assert {path.name for path in copied} - {path.name for path in readable} == {"documents", "identity_source.json"}
+    assert len(copied) == len(readable) + 1
     assert all(path.stat().st_mode & stat.S_IWUSR for path in copied)
     for path in readable:
         path.chmod(0o755)
@@ -115,7 +118,9 @@ def test_the_edit_to_paste_makes_the_one_edit(tmp_path, issuer):
     demo = DemoFolder(path=tmp_path)
     demo.fill(issuer, PORTS, grpc=False)
     before = demo.edited.read_text()
-    subprocess.run(shlex.split(demo.edit_line), check=True)
+    edit, _, push = demo.edit_line.partition(" && ")
+    assert shlex.split(push) == [str(demo.push)]
+    subprocess.run(shlex.split(edit), check=True)
     assert demo.edited.read_text() == before.replace(*scenario.EDIT)
     [changed] = [line for line in demo.edited.read_text().splitlines() if line not in before.splitlines()]
     assert changed == "when { resource.classification <= 2 };"

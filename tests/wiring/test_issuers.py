@@ -289,6 +289,31 @@ class TestConfiguredAlone:
         _, problems = planned(tmp_path, f"{(issuer % 'a').replace('api}', 'api, principal: {prefix: a}}')}{prefixed}")
         assert problems == []
 
+    @pytest.mark.parametrize(
+        ("prefix", "kind", "warned"),
+        [
+            ("", "A::Group", True),
+            ("login.example.com", "A::Group", True),
+            ("other", "A::Group", True),  # the groups of the first may be called as they like, `other|…` among them
+            ("", "A::Team", False),
+        ],
+    )
+    def test_two_issuers_whose_groups_could_be_the_same_are_told(self, tmp_path, prefix, kind, warned):
+        """Their principals are of different types; that of a policy store's identity source is one of the two."""
+        mine = "  - {issuer: 'https://a.example.com', audience: api, groups: {type: A::Group}}\n"
+        store = oidc(principal_type="A::Partner", prefix=prefix, group_type=kind)
+        _, problems = planned(tmp_path, mine, store)
+        assert [("a group of one of" in problem, "warning" in problem) for problem in problems] == [
+            (True, True)
+        ] * warned
+
+    def test_groups_with_prefixes_of_their_own_are_nobody_elses(self, tmp_path):
+        mine = (
+            "  - {issuer: 'https://a.example.com', audience: api, groups: {type: A::Group}, principal: {prefix: a}}\n"
+        )
+        _, problems = planned(tmp_path, mine, oidc(principal_type="A::Partner"))
+        assert problems == []
+
 
 @pytest.mark.parametrize(
     ("policies", "settings", "store", "warned"),
