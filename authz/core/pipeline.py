@@ -171,7 +171,9 @@ def _check_issuer(route: Route, issuer: str) -> None:
 def ended(trail: Trail, error: AuthzError) -> Outcome:
     """The outcome of a stage that could not answer. By type: what is not plainly a denial is a failure."""
     if isinstance(error, Unavailable):
-        return failed(trail, error.reason, status=error.status, detail=error.detail, outage=not error.by_query)
+        # Too many calls is what a client can bring about by calling.
+        outage = not error.by_query and error.reason is not Reason.DECISION_THROTTLED
+        return failed(trail, error.reason, status=error.status, detail=error.detail, outage=outage)
     if isinstance(error, Unauthenticated):
         return Denied(
             stage=trail.stage, reason=error.reason, status=error.status, detail=error.detail, scheme=error.scheme

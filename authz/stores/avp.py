@@ -65,6 +65,11 @@ class _Good:
     from_disk: bool = False
 
 
+def _since_boot() -> float:
+    """As `time.monotonic`, which stands still on Linux while the machine sleeps: no store is younger for that."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
 class AvpStore:
     """Replicates one policy store. Thread-safe; `poll` and the first `read` wait for the network.
 
@@ -73,7 +78,7 @@ class AvpStore:
         settings: which store, and how.
         reached: how the client reaches the service; kept for whoever compares.
         now: seconds since the epoch.
-        clock: seconds, never going back.
+        clock: seconds, never going back. By default those count too in which the machine slept.
         sleep: waits so many seconds; None: until `close`, at most.
         random: from 0 to 1.
         pause: called after each small step.
@@ -86,7 +91,7 @@ class AvpStore:
         *,
         reached: AvpSettings | None = None,
         now: Callable[[], float] = time.time,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = _since_boot,
         sleep: Callable[[float], object] | None = None,
         random: Callable[[], float] = randomness.random,
         pause: Pause = no_pause,

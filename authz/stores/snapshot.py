@@ -5,7 +5,8 @@ beside it, which then takes its place: whoever reads it sees the old one or the 
 is wrong with it in any way is not used. It says by its own time how old it is, so one that is put back later is as old
 as it was.
 
-The digest finds damage, not malice: whoever may write the file decides. It is made for its owner alone (mode 0600).
+The digest finds damage, not malice: whoever may write the file decides. It is made for its owner alone (mode 0600), and
+one that is another user's, as anybody can put into `/tmp`, is not used.
 """
 
 from __future__ import annotations
@@ -271,6 +272,8 @@ def _read(path: Path, largest: int) -> bytes:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise _Unfit("it is no regular file")
+        if status.st_uid not in (os.geteuid(), 0):
+            raise _Unfit("it belongs to another user, who could have written anything: remove it")
         if status.st_mode & stat.S_IWOTH:
             raise _Unfit("anybody may write it: take that permission away")
         if status.st_size > largest:

@@ -30,6 +30,7 @@ from authz.wiring.policy_store import (
     FIRST_LOOK,
     NO_POLICIES,
     Store,
+    close_store,
     policy_store,
     read_within,
     with_entities,
@@ -159,6 +160,8 @@ class _Assembling:
         if not config.routes and not self._failed():
             problems.append(Problem(message="there are no routes: every request is denied", severity="warning"))
         if store is None or compiled is None or self._failed():
+            if store is not None and (self._options.previous is None or store is not self._options.previous.store):
+                close_store(store)  # nobody has it: it must keep no connection, and no look under way
             parts, compiled = remains(compiled) if compiled is not None else [], None
             take_apart(parts, self._pace)
             return Assembled(assembly=None, problems=_once(problems), watched=_watched(config))

@@ -44,9 +44,9 @@ class Freshness:
         self.reloads["rejected"] += 1
         if age is None:
             if self.rejected_at is None:
-                self.rejected_at = self.now() - self.age()
+                self.rejected_at = self.now()
         elif self.content_rejected_at is None:
-            self.content_rejected_at = self.now() - max(age, self.age())
+            self.content_rejected_at = self.now() - age
 
     def withdrawn(self) -> None:
         """The store holds again what decides. A state of the files that was rejected is no better for it."""

@@ -221,12 +221,17 @@ class Runtime:
                     _log.warning("`%s` was changed, and counts from the next start only", name)
                 return True
             if assembly is not None:
-                self._files.dropped(assembly)
+                self._drop(assembly, before)
             self.freshness.rejected(age)
             for problem in problems:
                 if problem.severity == "error":
                     _log.error("reload rejected, the last good state goes on: %s", problem)
             return False
+
+    def _drop(self, assembly: Assembly, before: Assembly) -> None:
+        self._files.dropped(assembly)
+        if assembly.store is not before.store and assembly is not self._assembly:
+            close_store(assembly.store)
 
     async def reread(self) -> bool:
         """As `reload`, and looks at a replicated policy store first, whether or not it is time to."""

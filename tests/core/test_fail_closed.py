@@ -239,6 +239,28 @@ def test_fail_open_does_not_open_for_bad_credentials_or_denials():
         assert outcome.status == 401
 
 
+@pytest.mark.parametrize(
+    ("reason", "opens"),
+    [
+        (Reason.DECISION_UNAVAILABLE, True),
+        (Reason.DECISION_MISCONFIGURED, True),
+        (Reason.DECISION_THROTTLED, False),  # who calls often enough would let themselves in
+        (Reason.QUERY_REFUSED, False),
+    ],
+)
+def test_fail_open_opens_for_no_failure_that_a_client_can_bring_about(reason, opens):
+    stages = FatefulStages(Fate("answer"), Fate("answer"), Fate("raise", DecisionUnavailable(reason)))
+    authorizer = Authorizer(
+        routes=routes(fail_open=True),
+        authenticators={"test": stages},
+        decision_point=stages,
+        information={"pip": stages},
+    )
+    outcome = drive(authorizer.check(request(), Trail()))
+    assert isinstance(outcome, Failed)
+    assert (outcome.reason, outcome.let_through) == (reason, opens)
+
+
 @pytest.mark.parametrize("kind", [Denied, Failed])
 @pytest.mark.parametrize("status", [0, 100, 200, 204, 299, 302, 399, 600, 999])
 def test_what_stops_a_request_cannot_have_a_status_that_passes_it(kind, status):

@@ -6,6 +6,7 @@ import asyncio
 import time
 from contextlib import asynccontextmanager
 
+from authz.stores.avp import AvpStore
 from authz.wiring import assemble, keeper
 from authz.wiring.backoff import Backoff
 from authz.wiring.runtime import running
@@ -69,3 +70,19 @@ async def test_a_mistake_in_a_file_makes_an_old_replica_no_younger(site):
         assert not await decider.runtime.reload()
         assert await decider.ask() == "policies_unavailable"
         assert not decider.ready
+
+
+async def test_a_store_of_a_state_that_is_rejected_is_let_go_and_the_one_in_use_is_not(site, monkeypatch):
+    closed = []
+    close = AvpStore.close
+    monkeypatch.setattr(AvpStore, "close", lambda store: (closed.append(store), close(store)))
+    async with site.running() as decider:
+        (site.folder / "routes.yaml").write_text("- nonsense")
+        assert not await decider.runtime.reload()
+        assert closed == []  # it would be the store of the state that goes on
+        site.settings(endpoint=site.emulator.url.replace("127.0.0.1", "localhost"))
+        assert not await decider.runtime.reload()
+        assert len(closed) == 1
+        assert decider.store not in closed
+        await decider.look()
+        assert decider.store.trouble == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time as clocks
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,6 +19,7 @@ from authz.core.errors import Misconfigured, PoliciesUnavailable
 from authz.core.identity_source import StoreIdentitySource
 from authz.core.model import Effect, EntityUid, Policy, PolicySnapshot, TemplateLink
 from authz.pdp.compiled import compile_snapshot
+from authz.stores.avp import AvpStore, ReplicaSettings
 from tests.stores.avp_fake import ALIAS, PERMIT, STORE, FakeAvp, FakeStore, Time, replica
 
 SCHEMA = (
@@ -538,6 +540,20 @@ def test_an_alias_that_is_not_there(avp, state):
         store.read()
     avp.aliases[ALIAS] = (STORE, "Active")
     assert store.read().version
+
+
+def test_the_age_counts_the_time_for_which_the_machine_slept(avp, monkeypatch):
+    slept, gettime = [0.0], clocks.clock_gettime
+
+    def told(clock: int) -> float:
+        return gettime(clock) + (slept[0] if clock == clocks.CLOCK_BOOTTIME else 0.0)
+
+    monkeypatch.setattr(clocks, "clock_gettime", told)
+    store = AvpStore(avp.client, ReplicaSettings(policy_store=STORE))
+    store.read()
+    assert store.age() < 60
+    slept[0] = 7_200.0
+    assert store.age() >= 7_200
 
 
 @pytest.mark.parametrize("passed", range(120, 255, 15))

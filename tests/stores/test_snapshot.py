@@ -286,6 +286,18 @@ def test_a_file_of_another_kind_is_not_used(avp, path, kind):
         replica(Down, time, snapshot=path, **settings).read()
 
 
+def test_a_file_of_another_user_is_not_used(avp, path, monkeypatch):
+    """In a folder like `/tmp` anybody can be there first."""
+    time = Time()
+    kept(avp, path, time)
+    if os.geteuid() == 0:
+        os.chown(path, 4242, 4242)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: 4242)
+    with pytest.raises(PoliciesUnavailable, match="belongs to another user"):
+        replica(Down, time, snapshot=path).read()
+
+
 # --- writing
 
 

@@ -96,6 +96,14 @@ def test_a_rejected_change_makes_an_old_replica_no_younger(world, freshness):
     assert freshness.age() == 4_010
 
 
+def test_a_replica_that_is_current_again_is_as_old_as_the_rejected_change(world, freshness):
+    world.now += 3_000
+    freshness.rejected()
+    world.now += 10
+    world.verified = world.now
+    assert freshness.age() == 10
+
+
 def test_what_is_rejected_later_counts_from_when_the_content_was_last_known(world, freshness):
     world.now += 1_000
     freshness.rejected()
