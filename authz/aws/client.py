@@ -30,7 +30,12 @@ def avp_client(settings: AvpSettings) -> VerifiedPermissionsClient:
     try:
         import boto3
         from botocore.config import Config
-        from botocore.exceptions import BotoCoreError, CredentialRetrievalError, MetadataRetrievalError
+        from botocore.exceptions import (
+            BotoCoreError,
+            CredentialRetrievalError,
+            MetadataRetrievalError,
+            NoRegionError,
+        )
     except ImportError:
         raise _wrong("Verified Permissions needs boto3: install `authz[avp]`") from None
     config = Config(
@@ -50,6 +55,9 @@ def avp_client(settings: AvpSettings) -> VerifiedPermissionsClient:
         return session.client("verifiedpermissions", endpoint_url=settings.endpoint, config=config)
     except (CredentialRetrievalError, MetadataRetrievalError, OSError) as error:
         raise classified(error, "credentials") from None
+    except NoRegionError:
+        text = "no region is known: set `policies.verified_permissions.region` (or `--region`), or AWS_REGION"
+        raise _wrong(text) from None
     except (BotoCoreError, ValueError) as error:
         raise _wrong(f"no client of Verified Permissions can be made: {error}") from None
 

@@ -126,7 +126,7 @@ def _coverage(target: Target, prepared: Sequence[_Prepared], results: Sequence[C
     used = {name for result in results for name in result.policies}
     asked = {result.route for result in results}
     missing: list[Uncovered] = []
-    if prepared:
+    if prepared and prepared[0].cases:
         assembly = prepared[0].cases[0][1]
         snapshot = assembly.compiled.snapshot
         policies: tuple[Policy | TemplateLink, ...] = (*snapshot.policies, *snapshot.links)

@@ -153,9 +153,9 @@ class _Found:
         by_action = tuple(sorted(actions.items(), key=lambda pair: (-pair[1], pair[0])))
         first = [row for row, reach in rows if reach is None or (by_action and by_action[0][0] in reach.actions)]
         return Unscoped(
-            ids=tuple(sorted(row.id for row, _ in rows)),
+            ids=tuple(sorted(row.name or row.id for row, _ in rows)),
             by_action=by_action,
-            busiest=tuple(sorted(row.id for row in first)),
+            busiest=tuple(sorted(row.name or row.id for row in first)),
             policies=len(self._compiled.rows),
         )
 

@@ -33,6 +33,7 @@ class AvpDecisionPoint:
         version: Callable[[], str] = lambda: "",
         age: Callable[[], float] = lambda: 0.0,
         names: Callable[[tuple[str, ...]], tuple[str, ...]] = lambda _: (),
+        messages: Callable[[tuple[str, ...]], tuple[str, ...]] = lambda _: (),
     ) -> None:
         """Nothing is asked yet.
 
@@ -43,12 +44,15 @@ class AvpDecisionPoint:
             version: of the policy set, for the decisions; the service tells none.
             age: seconds since the policies counted as current; 0 for a service that has them itself.
             names: policies' ids → their names, where they are known; empty: they are not.
+            messages: ids of forbids → their `@deny_message` annotations, where they are known.
         """
         self.calls = calls
         settings = calls.settings
         self._settings = settings
         self._questions = Questions(settings, schema, stored)
-        self._reading = answers.Reading(on_forbid_error=settings.on_forbid_error, version=version, age=age, names=names)
+        self._reading = answers.Reading(
+            on_forbid_error=settings.on_forbid_error, version=version, age=age, names=names, messages=messages
+        )
         self._store = {"policyStoreId": settings.policy_store}
 
     async def decide(self, query: Query) -> Decision:

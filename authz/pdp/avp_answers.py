@@ -29,6 +29,8 @@ class Reading:
     age: Callable[[], float]
     names: Callable[[tuple[str, ...]], tuple[str, ...]]
     """Policies' ids → their names, as far as they are known here; empty: they are not."""
+    messages: Callable[[tuple[str, ...]], tuple[str, ...]]
+    """Of forbids → their `@deny_message` annotations, as far as they are known here."""
 
 
 def single(answer: Mapping[str, Any], question: Question, reading: Reading) -> Decision:
@@ -76,6 +78,7 @@ def _decision(answer: Mapping[str, Any], reading: Reading) -> Decision:
         policies=policies,
         names=reading.names(policies),
         errors=errors,
+        messages=reading.messages(policies) if verdict is Verdict.DENY else (),
         decision_point=NAME,
         version=reading.version(),
         age=reading.age(),

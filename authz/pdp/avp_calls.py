@@ -23,6 +23,7 @@ from authz.aws.budget import Budget
 from authz.aws.errors import AvpError, Kind, classified
 from authz.core.errors import DecisionUnavailable, Reason
 from authz.pdp.avp_settings import AvpDecisionSettings
+from authz.pdp.avp_trouble import Trouble
 
 if TYPE_CHECKING:
     from types_boto3_verifiedpermissions import VerifiedPermissionsClient
@@ -102,6 +103,7 @@ class AvpCalls:
         self._threads = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="avp")
         self._clock = clock
         self._jitter = jitter
+        self._trouble = Trouble(clock)
         self._lock = Lock()
         self._closed = False
         self._cold: dict[str, tuple[float, Reason, str]] = {}
@@ -119,6 +121,15 @@ class AvpCalls:
         Raises:
             DecisionUnavailable: there is none, and its reason says what to do about it.
         """
+        try:
+            answer = await self._bounded(operation, arguments)
+        except DecisionUnavailable as error:
+            self._trouble.failed(error)
+            raise
+        self._trouble.answered()
+        return answer
+
+    async def _bounded(self, operation: Operation, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         seconds = self.settings.timeout
         try:
             async with asyncio.timeout(seconds):

@@ -113,6 +113,7 @@ class AvpStore:
         self._pool: Pool | None = None
         self._good: _Good | None = None
         self._lock = threading.Lock()
+        self._keeping = threading.Lock()
         self.trouble: str = ""
         """Why the last look failed; empty: it did not."""
 
@@ -190,6 +191,16 @@ class AvpStore:
     def next_poll(self) -> float:
         """Seconds until the next look: the interval, or longer after failures; with jitter."""
         return self._next.seconds()
+
+    def keep(self, version: str) -> None:
+        """Writes the last good content to disk, if it is of this version: to be told that this decides, or still does.
+
+        Not done by a look itself: what the store holds may be refused yet, and a start must not depend on it.
+        """
+        good = self._good
+        if good is not None and not good.from_disk and good.snapshot.version == version:
+            with self._keeping:
+                self._file.keep(good.content, good.verified_at, self._clock())
 
     def close(self) -> None:
         """Ends a look that is under way at its next call; it raises PoliciesUnavailable. For good."""
@@ -277,7 +288,6 @@ class AvpStore:
             snapshot = content.snapshot(self._now(), self._pause)
             changed = good is None or good.snapshot.version != snapshot.version
             self._good = _Good(content=content, snapshot=snapshot, verified_at=verified_at, clock=clock)
-        self._file.keep(self._good.content, verified_at, self._clock())
         return changed
 
     def _from_disk(self) -> bool:

@@ -71,7 +71,7 @@ class Content:
         if self.identity_source is not None:
             source = self.identity_source
             add("identity source", *(f"{one.name}={getattr(source, one.name)!r}" for one in fields(source)))
-        return digest.hexdigest()[:16]
+        return digest.hexdigest()[:32]
 
 
 def short_name(name: object) -> str:

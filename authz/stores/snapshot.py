@@ -129,7 +129,10 @@ class SnapshotFile:
         except (OSError, ValueError) as error:
             self.counts["failed"] += 1
             why = error.strerror if isinstance(error, OSError) else type(error).__name__
-            self.trouble = f"the snapshot `{path}` cannot be written ({why}): make room, or let the service write there"
+            self.trouble = (
+                f"the snapshot `{path}` cannot be written ({why}): its folder must be there, with room, and the "
+                "service must be allowed to write there"
+            )
         else:
             self.counts["written"] += 1
             self.trouble = ""

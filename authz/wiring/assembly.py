@@ -59,6 +59,8 @@ class Assembly:
     """Version of the store's own content."""
     waiting: str = ""
     """Why there is no policy set yet; empty: there is one. Nothing is decided before, and no issuer is known."""
+    serves: bool = False
+    """Is something decided by it, or is it only looked at?"""
     sharing: int = 1
     """How many processes share the budget of calls to the policy store."""
 
@@ -94,7 +96,7 @@ def assemble(
     *,
     certificates: bool = False,
     previous: Assembly | None = None,
-    may_wait: bool = False,
+    serves: bool = False,
     sharing: int = 1,
 ) -> Assembled:
     """Reads all files. Slow for large policy sets: call it in a worker thread. Never raises for their content.
@@ -105,10 +107,11 @@ def assemble(
         certificates: check those of listeners too. A reload does not: it reaches no listener, and a certificate
             that is half written must not hold back a change of the policies.
         previous: what was assembled of this configuration before; policies that did not change are taken from there.
-        may_wait: a policy store that cannot be reached is no problem: the assembly is one that waits for it.
+        serves: something is to be decided by it. A policy store that cannot be reached is no problem then: its
+            snapshot on disk counts, and without one the assembly is one that waits.
         sharing: how many processes share the budget of calls to the policy store.
     """
-    options = _Options(environment, previous, certificates=certificates, may_wait=may_wait, sharing=sharing)
+    options = _Options(environment, previous, certificates=certificates, serves=serves, sharing=sharing)
     try:
         return _Assembling(file, options).assembled()
     except (ValueError, RecursionError) as error:  # such as a path that no system knows; its words may quote a value
@@ -121,7 +124,7 @@ class _Options:
     environment: Mapping[str, str] | None
     previous: Assembly | None
     certificates: bool = field(kw_only=True)
-    may_wait: bool = field(kw_only=True)
+    serves: bool = field(kw_only=True)
     sharing: int = field(kw_only=True)
 
 
@@ -177,6 +180,7 @@ class _Assembling:
             mark=mark,
             store_version=self._store_version,
             waiting=self._waiting,
+            serves=self._options.serves,
             sharing=self._options.sharing,
         )
         return Assembled(assembly=assembly, problems=_once(problems), watched=assembly.watched)
@@ -216,21 +220,26 @@ class _Assembling:
         store = None
         try:
             before = previous.store if previous is not None else None
-            store = policy_store(config, before, self._pace, sharing=self._options.sharing)
+            store = policy_store(config, before, self._pace, serves=self._options.serves, sharing=self._options.sharing)
             return store, self._compiled(config, store) if store is not None else None
         except Misconfigured as error:
             self._problems.extend(error.problems)
         except (PoliciesUnavailable, OSError) as error:
-            if store is not None and config.shape.policies.store != "files" and self._options.may_wait:
+            if store is not None and config.shape.policies.store != "files" and self._may_wait():
                 self._waiting = str(error)
                 return store, compile_snapshot(NO_POLICIES)
             place = "path" if config.shape.policies.store == "files" else "verified_permissions"
             self._problems.append(config.problem(("policies", place), f"the policies cannot be read: {error}"))
         return store, None
 
+    def _may_wait(self) -> bool:
+        """A start may wait for its policy store; whoever decides already does not stop that for another one."""
+        previous = self._options.previous
+        return self._options.serves and (previous is None or bool(previous.waiting))
+
     def _compiled(self, config: Config, store: Store) -> CompiledPolicies | None:
         previous = self._options.previous
-        snapshot = read_within(store, FIRST_LOOK) if self._options.may_wait else store.read()
+        snapshot = read_within(store, FIRST_LOOK) if self._may_wait() else store.read()
         self._store_version = snapshot.version
         snapshot = with_entities(config, snapshot)
         before = previous.compiled if previous is not None else None

@@ -225,11 +225,16 @@ def _remote(assembly: Assembly, calls: AvpCalls) -> AvpDecisionPoint:
     rows = compiled.rows
 
     def names(ids: tuple[str, ...]) -> tuple[str, ...]:
-        """Of policies that the replica has too; of a file store they would be other policies."""
+        """Of policies that the replica has too."""
         found = [rows[id].name if id in rows else "" for id in ids]
         return tuple([name or id for name, id in zip(found, ids, strict=True)]) if any(found) else ()
 
-    return AvpDecisionPoint(calls, schema=compiled.schema, stored=compiled.entities, names=names)
+    def messages(ids: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple([message for id in ids if id in rows and (message := rows[id].message) is not None])
+
+    if assembly.config.shape.policies.store == "files":
+        rows = {}  # other policies, though an id may be the same
+    return AvpDecisionPoint(calls, schema=compiled.schema, stored=compiled.entities, names=names, messages=messages)
 
 
 def _decision_settings(assembly: Assembly, avp: VerifiedPermissionsShape) -> AvpDecisionSettings:

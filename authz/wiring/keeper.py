@@ -77,13 +77,16 @@ class Keeper:
             self._tell((str(Problem(message=f"unexpected {type(error).__name__} while the store was read")),))
         else:
             self._tell(())
-            self._tell_of_snapshot(self._store.snapshot_trouble)
             await self._taken(version, age + self._clock() - begun)
+            await asyncio.to_thread(self._store.keep, self._kept.in_force())
+            self._tell_of_snapshot(self._store.snapshot_trouble)
         await self._try_again()
 
     async def _taken(self, version: str, age: float) -> None:
         if version == self._kept.in_force():
             self._refused = ""
+            if self._kept.freshness.content_rejected_at is not None:
+                _log.info("the policy store holds again what decides")
             self._kept.freshness.withdrawn()
         elif version != self._refused:
             taken = await self._kept.reload(age)
@@ -111,8 +114,9 @@ class Keeper:
         text = "; ".join(trouble)
         if text == self._trouble:
             return
+        goes_on = "the last good state goes on" if self._kept.in_force() else "nothing is decided yet"
         for one in trouble:
-            _log.error("the policy store cannot be replicated, the last good state goes on: %s", one)
+            _log.error("the policy store cannot be replicated, %s: %s", goes_on, one)
         if not text:
             _log.info("the policy store is replicated again")
         self._trouble = text

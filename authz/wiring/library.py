@@ -135,7 +135,7 @@ async def connect(
     Raises:
         Misconfigured: every problem of configuration, routes, schema, policies and entities.
     """
-    assembly = (await asyncio.to_thread(assemble, Path(config), may_wait=True)).required()
+    assembly = (await asyncio.to_thread(assemble, Path(config), serves=True)).required()
     async with AsyncExitStack() as stack:
         runtime = await stack.enter_async_context(running(assembly, watching=watch))
         if sinks is None:

@@ -32,8 +32,19 @@ MAX_ENTITIES = 64 * 1024 * 1024
 """Bytes of the file of entities."""
 
 
-def policy_store(config: Config, previous: Store | None, pause: Pause, *, sharing: int = 1) -> Store | None:
-    """The store; `previous` where it is the same one. None: the configuration does not say enough."""
+def policy_store(
+    config: Config, previous: Store | None, pause: Pause, *, serves: bool = False, sharing: int = 1
+) -> Store | None:
+    """The store; `previous` where it is the same one. None: the configuration does not say enough.
+
+    Args:
+        config: what is configured.
+        previous: the one in use, if there is one.
+        pause: called after each small step of a reading.
+        serves: something is decided by it. Only then is a snapshot on disk read and written: who only looks at a
+            configuration must see its faults, and leave no trace.
+        sharing: how many processes share the budget of calls.
+    """
     policies = config.shape.policies
     if policies.store == "files":
         if policies.path is None:
@@ -44,32 +55,33 @@ def policy_store(config: Config, previous: Store | None, pause: Pause, *, sharin
         return FileStore(path=path, pause=pause)
     if policies.verified_permissions is None:
         return None
-    return _replica(config, policies.verified_permissions, previous, pause, sharing)
+    settings = _replica_settings(config, policies.verified_permissions, serves=serves, sharing=sharing)
+    return _replica(policies.verified_permissions, settings, previous, pause)
 
 
 def _replica(
-    config: Config, avp: VerifiedPermissionsShape, previous: Store | None, pause: Pause, sharing: int
+    avp: VerifiedPermissionsShape, settings: ReplicaSettings, previous: Store | None, pause: Pause
 ) -> AvpStore:
     from authz.aws.client import avp_client
     from authz.stores.avp import AvpStore
 
     reached = avp_settings(avp, timeout=CALL_TIMEOUT, connections=CALLS_AT_ONCE)
-    settings = _replica_settings(config, avp, sharing)
     if isinstance(previous, AvpStore) and previous.reached == reached and previous.settings == settings:
         return previous
     return AvpStore(lambda: avp_client(reached), settings, reached=reached, pause=pause)
 
 
-def _replica_settings(config: Config, avp: VerifiedPermissionsShape, sharing: int) -> ReplicaSettings:
+def _replica_settings(config: Config, avp: VerifiedPermissionsShape, *, serves: bool, sharing: int) -> ReplicaSettings:
     from authz.stores.avp import ReplicaSettings
 
     policies = config.shape.policies
+    file = config.path(avp.replica.snapshot) if serves and avp.replica.snapshot is not None else None
     return ReplicaSettings(
         policy_store=avp.policy_store,
         requests=avp.replica.requests / sharing,
         interval=avp.replica.interval,
         slow_interval=avp.replica.slow_interval,
-        snapshot=config.path(avp.replica.snapshot) if avp.replica.snapshot is not None else None,
+        snapshot=file,
         max_age=policies.oldest,
         with_policies=policies.decide != "remote",
     )

@@ -34,9 +34,7 @@ class Reloading:
 
     def _load(self, previous: Assembly) -> Assembled:
         with without_full_collections() if self._ours else nullcontext():
-            return assemble(
-                previous.config.file, previous=previous, may_wait=bool(previous.waiting), sharing=previous.sharing
-            )
+            return assemble(previous.config.file, previous=previous, serves=previous.serves, sharing=previous.sharing)
 
     def swapped(self, replaced: Assembly, current: Assembly) -> None:
         """To be told when a new state decides."""

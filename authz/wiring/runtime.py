@@ -335,10 +335,23 @@ async def running(assembly: Assembly, *, watching: bool = True, ours: bool = Fal
             _log.error("there are no policies yet, so every check fails: %s", assembly.waiting)
         else:
             runtime.freshness.accepted()
+            await _keep_snapshot(assembly)
         if watching:
             for work in (runtime.watch(), runtime.keep()):
                 stack.push_async_callback(_ended, asyncio.create_task(work, name="authz-watch"))
         yield runtime
+
+
+async def _keep_snapshot(assembly: Assembly) -> None:
+    store = assembly.store
+    if isinstance(store, FileStore):
+        return
+    if store.from_disk:
+        text = "the policy store cannot be read, so its snapshot decides, %.0f s old: %s"
+        _log.warning(text, store.age(), store.trouble)
+    await asyncio.to_thread(store.keep, assembly.store_version)
+    if store.snapshot_trouble:
+        _log.warning("%s", store.snapshot_trouble)
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

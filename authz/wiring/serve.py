@@ -62,7 +62,7 @@ def servable(file: Path, *, sharing: int = 1) -> Assembly:
         Misconfigured: it cannot be run; every problem.
     """
     with without_full_collections():
-        assembly = assemble(file, certificates=True, may_wait=True, sharing=sharing).required()
+        assembly = assemble(file, certificates=True, serves=True, sharing=sharing).required()
     listeners = assembly.config.shape.listeners
     if not listeners.http and not listeners.grpc:
         message = "`serve` needs a listener: give `listeners.http` or `listeners.grpc` an address"

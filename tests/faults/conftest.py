@@ -74,7 +74,7 @@ record: {{output: none}}
     @asynccontextmanager
     async def running(self, **options):
         """Whoever decides; nothing is looked at by itself."""
-        assembled = await asyncio.to_thread(assemble, self.folder / "authz.yaml", may_wait=True, **options)
+        assembled = await asyncio.to_thread(assemble, self.folder / "authz.yaml", serves=True, **options)
         async with running(assembled.required(), watching=False) as runtime:
             yield Decider(runtime)
 

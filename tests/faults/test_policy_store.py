@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from authz.wiring import assemble
 from tests.faults.conftest import SCHEMA, permit
 
 NOWHERE = "http://127.0.0.1:9"
@@ -250,3 +251,43 @@ async def test_a_full_disk_costs_the_snapshot_only(site, monkeypatch):
 def test_nobody_listens_at_nowhere():
     with socket.socket() as probe, pytest.raises(OSError):
         probe.connect(("127.0.0.1", 9))
+
+
+# --- the snapshot holds what decides
+
+
+async def test_what_was_refused_is_not_what_the_next_start_decides_by(site):
+    other = json.loads(json.dumps(SCHEMA).replace("Doc", "Paper"))
+    async with site.running() as decider:
+        before = site.snapshot.read_bytes()
+        site.client.update_policy_store(policyStoreId=site.store, validationSettings={"mode": "OFF"})
+        site.client.put_schema(policyStoreId=site.store, definition={"cedarJson": json.dumps(other)})
+        site.create(permit("new"))
+        await decider.look()
+        assert await decider.ask() == "allowed"
+        assert site.snapshot.read_bytes() == before
+    site.settings(endpoint=NOWHERE)
+    async with site.running() as decider:
+        assert [await decider.ask(name) for name in ("open", "new")] == ["allowed", "policy_no_permit"]
+
+
+async def test_a_snapshot_that_decides_is_told(site, caplog):
+    async with site.running():
+        pass
+    site.settings(endpoint=NOWHERE)
+    with caplog.at_level(logging.WARNING):
+        async with site.running():
+            pass
+    assert any("its snapshot decides" in text for text in rejected_or_unread(caplog))
+
+
+async def test_who_only_looks_neither_writes_the_snapshot_nor_decides_by_it(site):
+    assert assemble(site.folder / "authz.yaml").assembly is not None
+    assert not site.snapshot.exists()
+    async with site.running():
+        pass
+    assert site.snapshot.exists()
+    before = site.snapshot.read_bytes()
+    site.settings(endpoint=NOWHERE, policies="decide: remote")
+    assert assemble(site.folder / "authz.yaml").assembly is None  # though a start would go by it
+    assert site.snapshot.read_bytes() == before

@@ -16,7 +16,7 @@ from tests.faults.conftest import SCHEMA, Decider, permit
 @asynccontextmanager
 async def watching(site):
     """Looks at store and files by itself."""
-    assembled = await asyncio.to_thread(assemble, site.folder / "authz.yaml", may_wait=True)
+    assembled = await asyncio.to_thread(assemble, site.folder / "authz.yaml", serves=True)
     async with running(assembled.required()) as runtime:
         yield Decider(runtime)
 
@@ -60,7 +60,6 @@ async def test_a_mistake_in_a_file_makes_an_old_replica_no_younger(site):
     site.settings(max_age="300ms")
     async with site.running() as decider:
         site.switches.fail("ListPolicies", status=503)
-        assert await decider.ask() == "allowed"
 
         async def is_too_old():
             return await decider.ask() == "policies_unavailable"
@@ -75,7 +74,12 @@ async def test_a_mistake_in_a_file_makes_an_old_replica_no_younger(site):
 async def test_a_store_of_a_state_that_is_rejected_is_let_go_and_the_one_in_use_is_not(site, monkeypatch):
     closed = []
     close = AvpStore.close
-    monkeypatch.setattr(AvpStore, "close", lambda store: (closed.append(store), close(store)))
+
+    def told(store):
+        closed.append(store)
+        close(store)
+
+    monkeypatch.setattr(AvpStore, "close", told)
     async with site.running() as decider:
         (site.folder / "routes.yaml").write_text("- nonsense")
         assert not await decider.runtime.reload()

@@ -15,7 +15,13 @@ ERRED = {"errors": [{"errorDescription": "canary"}]}
 
 
 def reading(on_forbid_error="skip"):
-    return Reading(on_forbid_error=on_forbid_error, version=lambda: "v1", age=lambda: 2.0, names=lambda ids: ids)
+    return Reading(
+        on_forbid_error=on_forbid_error,
+        version=lambda: "v1",
+        age=lambda: 2.0,
+        names=lambda ids: ids,
+        messages=lambda ids: tuple(f"not {id}" for id in ids),
+    )
 
 
 def question(number=1, **changes):

@@ -230,13 +230,22 @@ class Time:
         self.clock += seconds
 
 
+class Accepted(AvpStore):
+    """A replica of which every content is accepted by whoever decides by it."""
+
+    def _poll(self) -> bool:
+        changed = super()._poll()
+        self.keep(self.read().version)
+        return changed
+
+
 def replica(
     client: Callable[[], Any], time: Time | None = None, *, reached: AvpSettings | None = None, **settings: Any
 ) -> AvpStore:
     """A replica that waits for nothing in reality."""
     time = time or Time()
     settings = {"policy_store": STORE, **settings}
-    return AvpStore(
+    return Accepted(
         client,
         ReplicaSettings(**settings),
         reached=reached,

@@ -128,6 +128,34 @@ async def test_the_replica_decides_where_verified_permissions_does_not_answer(si
         assert value_of(metrics, "authz_fallback_total", **reason) == 2
 
 
+async def test_names_and_messages_of_policies_come_from_the_replica(site):
+    site.configure("remote_or_local")
+    statement = '@deny_message("gone")\n' + permit("shut").replace("permit", "forbid")
+    site.client.create_policy(
+        policyStoreId=site.store, name="name/shut", definition={"static": {"statement": statement}}
+    )
+    async with site.running() as decider:
+        url = "http://service.test/d/shut"
+        outcome = await decider._connection.check(authz.HttpRequest(method="GET", url=url, headers={}))
+        decision = outcome.decision
+        assert (decision.decision_point, decision.names, decision.messages) == (
+            "verified_permissions",
+            ("shut",),
+            ("gone",),
+        )
+
+
+async def test_calls_that_fail_are_told(site, caplog):
+    site.configure("remote")
+    async with site.running() as decider:
+        site.switches.deny("IsAuthorized")
+        for _ in range(3):
+            assert (await decided_by(decider))[0] == "decision_misconfigured"
+    told = [record.getMessage() for record in caplog.records if record.name == "authz.avp"]
+    assert len(told) == 1
+    assert "allow the role this operation" in told[0]
+
+
 async def test_a_deny_is_nobodys_to_overrule(site):
     """Verified Permissions denies what the replica, which has not heard of it yet, would allow."""
     site.configure("remote_or_local")
@@ -284,7 +312,7 @@ async def test_another_policy_store_in_the_settings_counts_from_then_on(site):
 async def test_a_first_look_that_takes_long_is_waited_for_with_open_doors(site, monkeypatch):
     monkeypatch.setattr("authz.wiring.assembly.FIRST_LOOK", 0.2)
     site.switches.slow(1.0, "ListPolicies")
-    assembly = (await asyncio.to_thread(assemble, site.folder / "authz.yaml", may_wait=True)).required()
+    assembly = (await asyncio.to_thread(assemble, site.folder / "authz.yaml", serves=True)).required()
     async with running(assembly) as runtime:
         decider = Decider(runtime)
         assert await decider.ask() == "policies_unavailable"
