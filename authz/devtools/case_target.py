@@ -45,7 +45,7 @@ def targets(paths: Sequence[Path], config: Path | None, problems: list[Problem])
     if config is not None:
         folder = policies_folder(config)
         asked = paths or ((folder / "cases",) if folder is not None else ())
-        if not asked:
+        if not asked and config.is_file():
             text = "name the case files, as in `authz test cases`: the policies are in no folder that could have them"
             problems.append(Problem(message=text, file=str(config)))
         files = _files(asked, problems)

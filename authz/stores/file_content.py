@@ -107,7 +107,8 @@ def _link(element: Element, file: str, uids: dict[EntityUid, EntityUid]) -> Temp
         raise MappingError("unknown keys")
     texts = {name: row[name] for name in ("id", "template", *_SLOTS) if name in row or name not in _SLOTS}
     if len(texts) < 3 or not all(isinstance(item, str) and item for item in texts.values()):
-        raise MappingError("each value is text")
+        said = 'each value is text; an entity is `Ns::User::"alice"`, in JSON "Ns::User::\\"alice\\""'
+        raise MappingError(said)
     if any("\ud800" <= character <= "\udfff" for text in texts.values() if not text.isascii() for character in text):
         raise MappingError("a text holds half of a surrogate pair, which is no character")
     values = dict(_values(texts, uids))

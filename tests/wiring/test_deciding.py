@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import time
 
 import pytest
@@ -338,3 +340,9 @@ async def test_it_keeps_up_by_itself_and_stops_at_once(site, monkeypatch):
         await until(lambda: site.switches.calls["ListPolicies"] > calls)
         begun = time.monotonic()
     assert time.monotonic() - begun < 30  # a look that is under way is not waited for
+
+
+def test_cases_of_a_policy_store_are_named(site):
+    command = [sys.executable, "-m", "authz", "test", "-c", str(site.folder / "authz.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, "name the case files" in done.stderr) == (cli.UNUSABLE, True), done.stderr

@@ -11,12 +11,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from authz.aws.budget import Budget
 from authz.aws.client import avp_client
-from authz.aws.errors import AvpError, Kind
+from authz.aws.errors import AvpError
 from authz.aws.settings import AvpSettings
 from authz.core.errors import Misconfigured, PoliciesUnavailable, Problem
+from authz.devtools.avp.advice import advice_on_reading
 from authz.devtools.avp.check import check
 from authz.devtools.avp.content import Content, Store
 from authz.devtools.avp.diff import difference
@@ -25,6 +27,9 @@ from authz.devtools.avp.plan import Plan, plan
 from authz.devtools.avp.remote import FIRST_WAIT, Remote, read_store
 from authz.devtools.avp.report import plan_json, plan_text, safe
 from authz.devtools.avp.units import classified
+
+if TYPE_CHECKING:
+    from types_boto3_verifiedpermissions import VerifiedPermissionsClient
 
 DONE, TO_DO, UNUSABLE = 0, 1, 2
 
@@ -47,18 +52,9 @@ def main_avp(arguments: argparse.Namespace) -> int:
         raise Misconfigured((Problem(message=str(error)),)) from None
 
 
-_ADVICE = {
-    Kind.MISSING: "there is no such policy store in this account and region: see `--store`, `--region`, `--profile`",
-    Kind.CREDENTIALS: "mend the credentials, or name others by `--profile`",
-    Kind.DENIED: "the role lacks this permission: docs/store-tooling.md lists those that are needed",
-    Kind.UNREACHABLE: "the endpoint does not answer: see `--endpoint` and `--region`",
-    Kind.THROTTLED: "others use up the store's quota: try later, or with a lower `--rate`",
-}
-
-
 def unreadable(error: AvpError, arguments: argparse.Namespace) -> tuple[Problem, ...]:
     """Why a store cannot be read, with what to do about it."""
-    advice = _ADVICE.get(error.kind, "")
+    advice = advice_on_reading(error, alias=not arguments.store)
     details = (f"{path}: {message}" if path else message for path, message in error.details)
     text = "; ".join(filter(None, (str(error), *details, advice)))
     return (Problem(message=f"policy store `{arguments.store or arguments.alias}`: {text}"),)
@@ -69,6 +65,7 @@ def remote_of(arguments: argparse.Namespace) -> Remote:
 
     Raises:
         Misconfigured: no client can be made.
+        AvpError: `credentials`, where those cannot be had.
     """
     settings = AvpSettings(
         policy_store=arguments.store or "",
@@ -80,7 +77,17 @@ def remote_of(arguments: argparse.Namespace) -> Remote:
         connections=1,
         attempts=1,  # trying again is ours: within the budget, and told
     )
-    return Remote(client=avp_client(settings), budget=Budget(arguments.rate), say=said, first_wait=FIRST_WAIT)
+    return Remote(client=_client(settings), budget=Budget(arguments.rate), say=said, first_wait=FIRST_WAIT)
+
+
+def _client(settings: AvpSettings) -> VerifiedPermissionsClient:
+    try:
+        return avp_client(settings)
+    except Misconfigured as error:
+        if type(error.__context__).__name__ != "NoRegionError":  # boto3's, which is not imported for this
+            raise
+        text = "no region is known: name it by `--region`, by AWS_REGION, or in the profile; also with `--endpoint`"
+        raise Misconfigured((Problem(message=text),)) from None
 
 
 def said(text: str) -> None:
@@ -94,8 +101,12 @@ def folder_of(arguments: argparse.Namespace) -> tuple[Content, list[Problem]]:
     Raises:
         Misconfigured: with every problem.
     """
+    folder: Path = arguments.folder
+    if not folder.is_dir():
+        text = f"FOLDER: `{folder}` is no folder: name the one that holds the policies"
+        raise Misconfigured((Problem(message=text),))
     problems: list[Problem] = []
-    content = read_folder(arguments.folder, problems)
+    content = read_folder(folder, problems)
     refuse(problems)
     return content, problems
 

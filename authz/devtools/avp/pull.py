@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from authz.core.avp_names import path_of
+from authz.core.avp_names import TEMPLATES, path_of
 from authz.core.cedar_text import CedarTextError, scan_statements
 from authz.core.errors import Problem
 from authz.core.mapping import MappingError, parse_uid
@@ -14,6 +14,7 @@ from authz.core.model import EntityUid
 from authz.devtools.avp.content import Content, Link, Statement, Store
 from authz.devtools.avp.edits import CedarFile, FileEdit, NumbersShift, statement_ids
 from authz.devtools.avp.identity_file import IDENTITY_FILE, written
+from authz.devtools.avp.places import Places, taken_in
 from authz.devtools.avp.units import Action, Kind, Unit, Units, classified
 from authz.stores.file import LINKS_FILE, SCHEMA_FILES
 
@@ -63,6 +64,7 @@ class _Pull:
         self._units: Units = classified(local, held, delete=True)
         self._files: dict[str, CedarFile] = {}
         self._new: dict[str, Statement] = {}
+        self._free = Places(taken_in(folder))
         self._edits: list[FileEdit] = []
         self._left: list[str] = []
         self._problems: list[Problem] = []
@@ -139,7 +141,14 @@ class _Pull:
         return self._files[path]
 
     def _add(self, unit: Unit, held: Statement) -> None:
-        path = path_of(held.name or held.id, template=held.template)
+        path = self._free.choose(path_of(held.name or held.id, template=held.template))
+        if path is None:
+            text = (
+                f"the folder has a `{TEMPLATES[:-1]}` in other letters, upper or lower, which many file systems take for "
+                "the same: rename it"
+            )
+            self._problems.append(Problem(message=text, file=str(self._folder)))
+            return
         if path in self._new:
             text = f"`{held.shown}` and `{self._new[path].shown}` of the store come to one file, `{path}`: rename one"
             self._problems.append(Problem(message=text))

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import uuid
 
 from authz.aws.errors import AvpError, Kind
 from authz.core.errors import Misconfigured, Problem
+from authz.devtools.avp.advice import advice_on
 from authz.devtools.avp.apply import Push
 from authz.devtools.avp.arguments import ALIAS
 from authz.devtools.avp.command import DONE, TO_DO, agreed, folder_of, planned, remote_of, said, show
 from authz.devtools.avp.content import Content, Store
 from authz.devtools.avp.plan import Plan
 from authz.devtools.avp.remote import Remote, read_store
-from authz.devtools.avp.report import interrupted_text, step_text, stopped_text
+from authz.devtools.avp.report import interrupted_text, safe, step_text, stopped_text
 from authz.devtools.avp.steps import Step
 
 _NOT_YET = frozenset({Kind.MISSING})
+_USER = re.compile(r"//[^/]*@")
+"""Name and password in an address."""
 
 
 def main_push(arguments: argparse.Namespace) -> int:
@@ -36,7 +40,7 @@ def main_push(arguments: argparse.Namespace) -> int:
     show(found, store, arguments.folder, arguments.rate)
     if not found.changes and reference:
         return DONE
-    if not agreed(arguments, "push?"):
+    if not agreed(arguments, _question(store, remote)):
         return TO_DO
     if not arguments.yes and reference:  # somebody thought about it for a while
         found = _same(found, wanted, arguments, remote, reference)
@@ -44,6 +48,14 @@ def main_push(arguments: argparse.Namespace) -> int:
         return _push(found.steps, store, arguments, remote)
     made = _create(store, arguments, remote)
     return TO_DO if made is None else _push(found.steps, made, arguments, remote)
+
+
+def _question(store: Store, remote: Remote) -> str:
+    """Names where it goes: a push to the wrong store is hard to take back."""
+    meta = remote.client.meta
+    endpoint = _USER.sub("//", meta.endpoint_url)
+    where = f"policy store {store.id}" if store.id else "a new policy store"
+    return safe(f"push to {where} in {meta.region_name} ({endpoint})?")
 
 
 def _check_arguments(arguments: argparse.Namespace) -> None:
@@ -101,7 +113,8 @@ def _create(store: Store, arguments: argparse.Namespace, remote: Remote) -> Stor
         if alias:
             remote.call("create_policy_store_alias", _NOT_YET, aliasName=alias, policyStoreId=id)
     except AvpError as error:
-        said(f"{error}\nthe policy store {id} was made, and nothing else: go on with `--store {id}`")
+        said("; ".join(filter(None, (str(error), advice_on(error)))))
+        said(f"the policy store {id} was made, and nothing else: go on with `--store {id}`")
         return None
     return Store(id=id, strict=store.strict)
 

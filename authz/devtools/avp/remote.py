@@ -25,6 +25,12 @@ FIRST_WAIT = 0.25
 PAGE = 50
 BATCH = 100
 """Policies in one `BatchGetPolicy`."""
+MAX_PAGES = 10_000
+"""Of one list. What has more is taken for a list without end."""
+MAX_EMPTY_PAGES = 100
+"""In a row. A short page is legal, also an empty one; an endless row of them is a fault."""
+_DELETED = "POLICY_NOT_FOUND"
+_NO_STORE = frozenset({"POLICY_STORE_NOT_FOUND", "POLICY_STORE_ALIAS_NOT_FOUND"})
 _AGAIN = frozenset({Kind.THROTTLED, Kind.FAULT, Kind.UNREACHABLE})
 
 Say = Callable[[str], None]
@@ -85,14 +91,31 @@ class Remote:
         return answer
 
     def pages(self, operation: str, member: str, **arguments: Any) -> Iterator[Answer]:
-        """All items of a list, page by page."""
-        token: dict[str, Any] = {}
-        while True:
-            answer = self.call(operation, maxResults=PAGE, **token, **arguments)
+        """All items of a list, page by page.
+
+        Raises:
+            AvpError: a page failed, or the pages have no end: what was given before counts for nothing.
+        """
+        seen: set[str] = set()
+        following: dict[str, Any] = {}
+        empty = 0
+        for _ in range(MAX_PAGES):
+            answer = self.call(operation, maxResults=PAGE, **following, **arguments)
             yield from answer[member]
-            if not answer.get("nextToken"):
+            token = answer.get("nextToken")
+            if not token:
                 return
-            token = {"nextToken": answer["nextToken"]}
+            empty = 0 if answer[member] else empty + 1
+            if empty > MAX_EMPTY_PAGES:
+                raise self._endless(operation, f"{empty} empty pages in a row")
+            if token in seen:
+                raise self._endless(operation, "a page's `nextToken` came before")
+            seen.add(token)
+            following = {"nextToken": token}
+        raise self._endless(operation, f"more than {MAX_PAGES} pages")
+
+    def _endless(self, operation: str, text: str) -> AvpError:
+        return AvpError(Kind.FAULT, self._name(operation), f"a list without end ({text})", code="Endless")
 
 
 def read_store(remote: Remote, store: str) -> Store:
@@ -147,20 +170,38 @@ def _policies(remote: Remote, store: str) -> tuple[tuple[Statement, ...], tuple[
 
 
 def _texts(remote: Remote, store: str, ids: Sequence[str]) -> dict[str, Answer]:
-    """The texts of listed policies. One that is not found was deleted since, or is not seen everywhere yet."""
+    """The texts of listed policies. One that is not found was deleted since, or is not seen everywhere yet.
+
+    Raises:
+        AvpError: one is missing for any other reason. A pull would take it for deleted, and remove its file.
+    """
     found: dict[str, Answer] = {}
+    missing: Sequence[str] = ids
     wait = remote.first_wait
-    for _ in range(TRIES):
-        missing = [id for id in ids if id not in found]
+    for number in range(1, TRIES + 1):
+        codes: dict[str, str] = {}
         for start in range(0, len(missing), BATCH):
             asked = [{"policyStoreId": store, "policyId": id} for id in missing[start : start + BATCH]]
-            for item in remote.call("batch_get_policy", requests=asked)["results"]:
-                found[item["policyId"]] = item["definition"]["static"]
-        if len(found) == len(ids):
+            answer = remote.call("batch_get_policy", requests=asked)
+            found |= {item["policyId"]: item["definition"]["static"] for item in answer["results"]}
+            codes |= {error["policyId"]: error["code"] for error in answer["errors"]}
+        missing = [id for id in missing if id not in found]
+        if not missing:
             break
-        remote.sleep(wait)
-        wait *= 2
+        if number < TRIES:
+            remote.say(f"BatchGetPolicy: {_unread(missing, codes)}: trying again in {wait:g} s")
+            remote.sleep(wait)
+            wait *= 2
+    other = [id for id in missing if codes.get(id) != _DELETED]
+    if other:
+        kind = Kind.MISSING if {codes.get(id) for id in other} <= _NO_STORE else Kind.FAULT
+        raise AvpError(kind, "BatchGetPolicy", f"no text of {_unread(other, codes)}", code=codes.get(other[0], ""))
     return found
+
+
+def _unread(ids: Sequence[str], codes: Mapping[str, str]) -> str:
+    more = f" and {len(ids) - 1} more" if len(ids) > 1 else ""
+    return f"policy `{ids[0]}`{more} ({codes.get(ids[0], 'left out of the answer')})"
 
 
 def _templates(remote: Remote, store: str) -> tuple[Statement, ...]:

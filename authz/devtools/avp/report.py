@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from authz.core.errors import Problem
+from authz.devtools.avp.advice import advice_on
 from authz.devtools.avp.apply import Result
 from authz.devtools.avp.content import Store
 from authz.devtools.avp.plan import Plan
@@ -116,19 +117,39 @@ def stopped_text(result: Result, again: str) -> str:
     assert result.error is not None
     lines = [f"stopped at: {step_text(result.failed)}", f"  {safe(str(result.error))}"]
     lines += [f"  {safe(f'{path}: {message}' if path else message)}" for path, message in result.error.details]
-    if result.doubtful:
-        lines.append("  nobody knows whether this call was carried out; the next push will see")
-    lines += [*_listed("done", result.applied), *_listed("not done", (result.failed, *result.rest))]
+    advice = advice_on(result.error)
+    lines += [f"  {advice}"] if advice else []
+    lines += _accounts(result.applied, result.failed, result.rest, doubtful=result.doubtful)
     lines.append(f"Mend what stopped it, then push again{again}: it goes on from here, and does nothing twice.")
     return "\n".join(lines) + "\n"
 
 
 def interrupted_text(applied: Iterable[Step], doubtful: Step | None, rest: Iterable[Step], again: str) -> str:
     """As `stopped_text`, for a push that somebody interrupted."""
-    lines = [f"interrupted{f' at: {step_text(doubtful)}, which may have been carried out' if doubtful else ''}"]
-    lines += [*_listed("done", applied), *_listed("not done", rest)]
+    lines = [f"interrupted at: {step_text(doubtful)}" if doubtful else "interrupted"]
+    lines += _accounts(applied, doubtful, rest, doubtful=True)
     lines.append(f"Push again{again}: it goes on from here, and does nothing twice.")
     return "\n".join(lines) + "\n"
+
+
+def _accounts(applied: Iterable[Step], last: Step | None, rest: Iterable[Step], *, doubtful: bool) -> Iterator[str]:
+    """What was done, what is not known, and what was not done.
+
+    Args:
+        applied: calls that were answered.
+        last: the one that was begun and not answered as it should.
+        rest: not begun.
+        doubtful: whether the last may have been carried out all the same.
+    """
+    begun = (last,) if last is not None else ()
+    if doubtful and begun:
+        yield "  this call may or may not have been carried out; the next push will see"
+        yield from _listed("done", applied)
+        yield from _listed("done or not done", begun)
+        yield from _listed("not done", rest)
+    else:
+        yield from _listed("done", applied)
+        yield from _listed("not done", (*begun, *rest))
 
 
 def _listed(title: str, steps: Iterable[Step]) -> Iterator[str]:
