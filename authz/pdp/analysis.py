@@ -202,12 +202,12 @@ def _many(unscoped: Unscoped) -> Iterator[Problem]:
 
 def _named(item: Policy | TemplateLink) -> str:
     place = item.file + (f":{item.line}" if item.line is not None else "")
-    return f"`{item.id}`" + (f" ({place})" if place else "")
+    return f"`{item.name or item.id}`" + (f" ({place})" if place else "")
 
 
 def _warning(item: Policy | TemplateLink, text: str) -> Problem:
     what = "link" if isinstance(item, TemplateLink) else "policy"
-    return _placed(f"{what} `{item.id}` {text}", item.file, item.line)
+    return _placed(f"{what} `{item.name or item.id}` {text}", item.file, item.line)
 
 
 def _placed(text: str, file: str, line: int | None) -> Problem:

@@ -108,10 +108,13 @@ class Runtime:
         if self.assembly.waiting:
             return False, f"none yet: {self.assembly.waiting}"
         policies = self.assembly.config.shape.policies
-        if policies.decide in {"remote", "remote_or_local"}:  # Verified Permissions has its own policies at hand
-            return True, f"decided by Verified Permissions, schema version {self.assembly.compiled.version}"
         limit, age = policies.oldest, self.freshness.age()
-        return limit is None or age <= limit, f"version {self.assembly.compiled.version}, age {age:.0f} s"
+        told = f"version {self.assembly.compiled.version}, age {age:.0f} s"
+        if (
+            policies.decide != "local"
+        ):  # it has its own policies at hand; whether it answers, no other process knows better
+            return True, f"{told}; Verified Permissions may be asked"
+        return limit is None or age <= limit, told
 
     async def apply(self, assembly: Assembly) -> None:
         """Makes an assembly the one that decides: new parts start first, then one swap, then old parts stop.

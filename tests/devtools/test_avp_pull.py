@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,7 @@ from authz.core.errors import Misconfigured
 from authz.core.model import EntityUid
 from authz.devtools.avp.content import Content, Link, Statement, Store
 from authz.devtools.avp.pull import pull, uid_text
+from authz.devtools.avp.remote import Remote
 from authz.devtools.avp.write import write
 from authz.stores.file import FileStore
 from tests.devtools.avp_commands import LINK, READ, SHARE, SOURCE, STOP, WHOLE, WRITE, Tool, emulated, folder_of
@@ -206,6 +209,55 @@ def test_diff_shows_texts_from_the_store_to_the_folder(tool, store, tmp_path):
     assert tool("diff", folder, "--store", store).out == said.out
 
 
+def test_policies_that_only_case_tells_apart_get_files_of_their_own(tool, tmp_path):
+    """Where `Admin.cedar` and `admin.cedar` are one file, one of them would be lost, and the next push delete it."""
+    store = tool.store()
+    folder = tmp_path / "pulled"
+    for name in ("admin", "Admin", "ADMIN", "Team/a", "team/b"):
+        console(tool, store, READ.replace("read", f"read-{name}"), name)
+        said = tool("pull", folder, "--store", store, "--yes")
+        assert said.code == 0, said.err
+    found = [path.relative_to(folder).as_posix() for path in folder.rglob("*")]
+    assert len({path.casefold() for path in found}) == len(found)
+    assert tool("plan", folder, "--store", store, "--delete").code == 0
+    again = tmp_path / "at once"
+    assert tool("pull", again, "--store", store, "--yes").code == 0
+    assert len({path.casefold() for path in files(again)}) == len(files(again)) == 5
+    assert tool("push", again, "--store", store, "--yes", "--delete").out.endswith("nothing to do; 5 unchanged\n")
+
+
+def test_a_file_that_goes_is_not_written_under_its_name_in_other_letters(tool, tmp_path):
+    store = tool.store()
+    console(tool, store, STOP, "Admin")
+    folder = folder_of(tmp_path / "pulled", {"admin.cedar": READ})
+    assert tool("pull", folder, "--store", store, "--yes", "--force", "--delete").code == 0
+    assert files(folder) == {"%41dmin.cedar": f"{STOP}\n"}
+    assert tool("plan", folder, "--store", store, "--delete").code == 0
+
+
+@pytest.mark.parametrize("code", ["POLICY_STORE_NOT_FOUND", "SOMETHING_NEW", ""])
+def test_a_policy_that_could_not_be_read_is_not_gone(tool, store, tmp_path, monkeypatch, code):
+    folder = tmp_path / "whole"
+    before = files(folder)
+    answer = Remote._answer
+
+    def partly(self: Remote, operation: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        whole = answer(self, operation, arguments)
+        if operation != "batch_get_policy":
+            return whole
+        *rest, last = whole["results"]
+        error = {"code": code, "policyStoreId": store, "policyId": last["policyId"], "message": "no"}
+        return {**whole, "results": rest, "errors": [error] if code else []}
+
+    monkeypatch.setattr(Remote, "_answer", partly)
+    monkeypatch.setattr("authz.devtools.avp.remote.TRIES", 2)
+    said = tool("pull", folder, "--store", store, "--yes", "--force", "--delete")
+    assert said.code == 2
+    assert "BatchGetPolicy: no text of policy `" in said.err
+    assert f"({code or 'left out of the answer'})" in said.err
+    assert files(folder) == before
+
+
 # --- what a store may hold, and no store of the emulator does
 
 
@@ -255,6 +307,14 @@ def test_no_name_leads_out_of_the_folder(tmp_path, name):
 def test_what_a_folder_cannot_hold_is_refused(tmp_path, content, expected):
     found = pull(Store(id="s", content=content), Content(), tmp_path)
     assert expected in str(Misconfigured(found.problems))
+
+
+def test_a_templates_folder_in_other_letters_is_refused(tmp_path):
+    (tmp_path / "Templates").mkdir()
+    content = Content(templates=(held("t", SHARE, "T", template=True),))
+    found = pull(Store(id="s", content=content), Content(), tmp_path)
+    assert not found.edits
+    assert "the folder has a `templates` in other letters" in str(Misconfigured(found.problems))
 
 
 @pytest.mark.parametrize("id", ["", "a", 'say "hi"', "back\\slash", "new\nline", "tab\t", "größe", "a\0b", "'"])

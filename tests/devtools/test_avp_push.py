@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from authz.aws.client import avp_client
+from authz.devtools.avp.apply import Push
 from tests.devtools.avp_commands import (
     LINK,
     READ,
@@ -25,6 +27,7 @@ from tests.devtools.avp_commands import (
     everything,
     folder_of,
 )
+from tests.emulator.running import REGION
 
 DOCUMENTS = Path(__file__).parents[2] / "policies" / "documents"
 
@@ -95,6 +98,22 @@ def test_without_yes_and_without_a_terminal_it_is_only_shown(tool, whole):
     assert "`--yes` does it" in said.err
     assert "create  policy stop" in said.out
     assert tool.texts(store) == {}
+
+
+def test_the_question_names_store_region_and_endpoint(tool, whole, monkeypatch):
+    asked: list[str] = []
+
+    def no(question: str) -> str:
+        asked.append(question)
+        return "n"
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", no)
+    store = tool.store("STRICT")
+    where = f"in {REGION} ({tool.emulator.url})? [y/N] "
+    assert tool("push", whole, "--store", store).code == 1
+    assert tool("push", whole, "--create").code == 1
+    assert asked == [f"push to policy store {store} {where}", f"push to a new policy store {where}"]
 
 
 @pytest.mark.parametrize(("answer", "code", "count"), [("y", 0, 3), ("yes", 0, 3), ("n", 1, 0), ("", 1, 0)])
@@ -225,6 +244,11 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         {"links.json": [{**LINK, "template": "nowhere"}]},
         "links.json:1: link `ann-7`: there is no template `nowhere`",
     ),
+    "a link whose entity is an object": (
+        {"links.json": [{**LINK, "principal": {"type": "App::User", "id": "ann"}}]},
+        "links.json:1: links: link 1: expected `id`, `template` and one or both of `principal`, `resource` "
+        '(each value is text; an entity is `Ns::User::"alice"`, in JSON "Ns::User::\\"alice\\"")',
+    ),
     "a link that fills too little": (
         {"links.json": [{key: LINK[key] for key in ("id", "template", "principal")}]},
         "links.json:1: link `ann-7`: its values must fill exactly the slots",
@@ -325,7 +349,10 @@ def test_moving_actions_between_groups_is_warned_of(tool, whole):
         (("--store", "x", "--alias", "y"), "expected one of"),
         (("--store", "nowhere"), "there is no such policy store in this account and region"),
         (("--store", "no such id!"), "ValidationException (invalid)"),
-        (("--alias", "nowhere"), "there is no such policy store in this account and region"),
+        (
+            ("--alias", "nowhere"),
+            "no such policy store in this account and region: `--create` beside `--alias` makes it",
+        ),
     ],
 )
 def test_stores_that_cannot_be_found(tool, whole, arguments, expected):
@@ -334,10 +361,33 @@ def test_stores_that_cannot_be_found(tool, whole, arguments, expected):
     assert expected in said.err
 
 
-def test_a_folder_that_is_not_there(tool, tmp_path):
-    said = tool("plan", tmp_path / "nowhere", "--store", tool.store())
+@pytest.mark.parametrize("command", ["plan", "diff", "push", "pull"])
+def test_a_folder_that_is_none(tool, tmp_path, command):
+    store = tool.store()
+    (tmp_path / "file").write_text(READ)
+    for name in ("file", "nowhere"):
+        if (command, name) == ("pull", "nowhere"):  # is made
+            continue
+        said = tool(command, tmp_path / name, "--store", store)
+        assert said.code == 2
+        assert f"FOLDER: `{tmp_path / name}` is no folder: name the one that holds the policies" in said.err
+        assert "policies.path" not in said.err
+
+
+@pytest.mark.parametrize("command", ["plan", "push"])
+def test_without_a_region_it_is_told_how_to_name_one(tool, whole, monkeypatch, command):
+    monkeypatch.setattr("authz.devtools.avp.command.avp_client", avp_client)
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    said = tool(command, whole, "--store", "any")
+    assert (said.code, said.out) == (2, "")
+    assert "no region is known: name it by `--region`, by AWS_REGION" in said.err
+
+
+def test_another_client_that_cannot_be_made_is_told_as_it_is(tool, whole, monkeypatch):
+    monkeypatch.setattr("authz.devtools.avp.command.avp_client", avp_client)
+    said = tool("plan", whole, "--store", "any", "--profile", "nobody")
     assert said.code == 2
-    assert "is no folder" in said.err
+    assert "The config profile (nobody) could not be found" in said.err
 
 
 # --- making a store
@@ -379,6 +429,8 @@ def test_a_store_that_was_made_and_cannot_be_gone_on_with_is_told(tool, whole, o
     assert said.code == 1
     store = said.out.split("\npolicy store ")[1].split()[0]
     assert f"{operation}: AccessDeniedException" in said.err
+    assert "docs/store-tooling.md, `Permissions`" in said.err
+    assert "\\n" not in said.err
     assert f"was made, and nothing else: go on with `--store {store}`" in said.err
     tool.emulator.switches.clear()
     assert tool("push", whole, "--store", store, "--yes").code == 0
@@ -388,7 +440,8 @@ def test_a_store_that_cannot_be_made_is_none(tool, whole):
     tool.emulator.switches.deny("CreatePolicyStore")
     said = tool("push", whole, "--create", "--yes")
     assert said.code == 2
-    assert "CreatePolicyStore: AccessDeniedException" in said.err
+    assert "a new policy store: CreatePolicyStore: AccessDeniedException" in said.err
+    assert "docs/store-tooling.md, `Permissions`" in said.err
 
 
 def test_a_push_that_fails_after_the_store_was_made_says_its_id(tool, whole):
@@ -415,13 +468,15 @@ def test_a_push_that_stops_says_what_was_done_and_the_next_one_goes_on(tool, who
     said = tool("push", whole, "--store", store, "--yes")
     assert said.code == 1
     done = 2 + after
-    assert f"done: {done}\n" in said.err
-    assert f"not done: {7 - done}\n" in said.err
+    doubtful = fault in {"fail", "drop", "garbage", "truncate"}
+    assert f"\ndone: {done}\n" in said.err
+    assert f"\nnot done: {7 - done - doubtful}\n" in said.err
+    assert ("\ndone or not done: 1\n" in said.err) == doubtful
     assert "stopped at: create " in said.err
     assert "CreatePolicy: " in said.err
     assert "done: 7 calls" not in said.out
-    doubtful = "nobody knows whether this call was carried out" in said.err
-    assert doubtful == (fault in {"fail", "drop", "garbage", "truncate"})
+    assert ("this call may or may not have been carried out" in said.err) == doubtful
+    assert ("docs/store-tooling.md, `Permissions`" in said.err) == (fault == "deny")
     tool.emulator.switches.clear()
     assert tool("push", whole, "--store", store, "--yes").code == 0
     assert tool("plan", whole, "--store", store).code == 0
@@ -464,22 +519,26 @@ def test_what_was_pushed_deleted_and_pushed_again_is_there(tool, tmp_path):
         assert tool.texts(store) == {}
 
 
-def test_a_push_that_is_interrupted_says_where(tool, whole, monkeypatch):
+@pytest.mark.parametrize(
+    ("done", "where", "rest"), [(3, "create policy docs (", "3\n"), (6, "create identity source (", "nothing\n")]
+)
+def test_a_push_that_is_interrupted_says_where(tool, whole, monkeypatch, done, where, rest):
     store = tool.store("STRICT")
-    from authz.devtools.avp.apply import Push
-
     make = Push._make
 
     def interrupted(self: Push, call: object) -> None:
-        if len(self.applied) == 3:
+        if len(self.applied) == done:
             raise KeyboardInterrupt
         make(self, call)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Push, "_make", interrupted)
     said = tool("push", whole, "--store", store, "--yes")
     assert said.code == 130
-    assert "interrupted at: create policy docs (" in said.err
-    assert "done: 3\n" in said.err
+    assert f"interrupted at: {where}" in said.err
+    assert "this call may or may not have been carried out; the next push will see" in said.err
+    assert f"\ndone: {done}\n" in said.err
+    assert f"\ndone or not done: 1\n  {where}" in said.err
+    assert f"\nnot done: {rest}" in said.err
     monkeypatch.undo()
 
 

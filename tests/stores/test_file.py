@@ -80,6 +80,11 @@ def test_a_kubernetes_volume_is_read_once(tmp_path):
         ("links.json", b"{}", "/links.json: links: expected a list"),
         ("links.json", b'[{"id": "x"}]', "/links.json:1: links: link 1: expected `id`, `template`"),
         ("links.json", b'[{"id": "x", "template": "t", "principal": "bob"}]', "is no entity identifier"),
+        (
+            "links.json",
+            b'[{"id": "x", "template": "t", "principal": {"type": "U", "id": "bob"}}]',
+            '(each value is text; an entity is `Ns::User::"alice"`, in JSON "Ns::User::\\"alice\\"")',
+        ),
         ("links.json", b'[{"id": "x", "template": "t", "extra": "y"}]', "unknown keys"),
         (
             "links.json",

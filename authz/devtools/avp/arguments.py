@@ -40,7 +40,7 @@ def add_avp_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_store(parser: argparse.ArgumentParser, *, required: bool) -> None:
     parser.add_argument("--store", required=required, metavar="ID", help=f"id of the policy store, or `{ALIAS}NAME`")
-    parser.add_argument("--region", metavar="REGION", help="default: the environment's")
+    parser.add_argument("--region", metavar="REGION", help="default: AWS_REGION, or the profile's")
     parser.add_argument("--profile", metavar="PROFILE", help="of ~/.aws/config; default: the environment's")
     parser.add_argument("--endpoint", metavar="URL", help="default: the region's")
     parser.add_argument(

@@ -57,7 +57,8 @@ def unreadable(error: AvpError, arguments: argparse.Namespace) -> tuple[Problem,
     advice = advice_on_reading(error, alias=not arguments.store)
     details = (f"{path}: {message}" if path else message for path, message in error.details)
     text = "; ".join(filter(None, (str(error), *details, advice)))
-    return (Problem(message=f"policy store `{arguments.store or arguments.alias}`: {text}"),)
+    store = arguments.store or arguments.alias
+    return (Problem(message=f"{f'policy store `{store}`' if store else 'a new policy store'}: {text}"),)
 
 
 def remote_of(arguments: argparse.Namespace) -> Remote:

@@ -144,8 +144,8 @@ class _Pull:
         path = self._free.choose(path_of(held.name or held.id, template=held.template))
         if path is None:
             text = (
-                f"the folder has a `{TEMPLATES[:-1]}` in other letters, upper or lower, which many file systems take for "
-                "the same: rename it"
+                f"the folder has a `{TEMPLATES[:-1]}` in other letters, upper or lower, which many file systems take "
+                "for the same: rename it"
             )
             self._problems.append(Problem(message=text, file=str(self._folder)))
             return
