@@ -13,6 +13,10 @@ from typing import Literal, TypeAlias
 from authz.core.errors import BEARER, Reason
 from authz.core.headers import Headers as Headers  # noqa: PLC0414 - nouns like the others, told to mypy
 from authz.core.identity_source import StoreIdentitySource as StoreIdentitySource  # noqa: PLC0414
+from authz.core.policies import Effect as Effect  # noqa: PLC0414
+from authz.core.policies import Policy as Policy  # noqa: PLC0414
+from authz.core.policies import PolicySnapshot as PolicySnapshot  # noqa: PLC0414
+from authz.core.policies import TemplateLink as TemplateLink  # noqa: PLC0414
 from authz.core.values import Entity as Entity  # noqa: PLC0414
 from authz.core.values import EntitySlice as EntitySlice  # noqa: PLC0414
 from authz.core.values import EntityUid as EntityUid  # noqa: PLC0414
@@ -156,13 +160,6 @@ class Verdict(StrEnum):
     DENY = "deny"
 
 
-class Effect(StrEnum):
-    """A policy's effect."""
-
-    PERMIT = "permit"
-    FORBID = "forbid"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyError:
     """A policy that could not be evaluated and was therefore skipped, as Cedar does."""
@@ -287,58 +284,6 @@ def _require_error_status(status: int) -> None:
 
 
 Outcome: TypeAlias = Allowed | Denied | Failed
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
-    """One static policy or one template, as its store keeps it."""
-
-    id: str
-    text: str
-    effect: Effect
-    annotations: Mapping[str, str] = field(default_factory=dict)
-    file: str = ""
-    line: int | None = None
-    name: str = ""
-    """What people call it, where the store's ids are not theirs to choose (Verified Permissions: without `name/`)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TemplateLink:
-    """A template with its slots (`?principal`, `?resource`) filled."""
-
-    id: str
-    template_id: str
-    values: Mapping[str, EntityUid]
-    file: str = ""
-    line: int | None = None
-    name: str = ""
-    """As of a `Policy`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PolicySnapshot:
-    """A policy store's content at one moment; replaced whole, never edited."""
-
-    version: str
-    """Digest of the content."""
-    policies: tuple[Policy, ...]
-    templates: tuple[Policy, ...] = ()
-    links: tuple[TemplateLink, ...] = ()
-    schema: str | None = None
-    """Cedar or JSON syntax, as stored."""
-    schema_file: str = ""
-    entities: str = "[]"
-    """Cedar JSON; the store's own entities."""
-    entities_file: str = ""
-    keeps_misfits: bool = False
-    """Does the store have policies decide that its schema does not allow? (Verified Permissions, whose schema may
-    change under them, and without STRICT.)"""
-    identity_source: StoreIdentitySource | None = None
-    """Whose tokens the store's policies are written for, where the store says so."""
-    origin: str = ""
-    loaded_at: float = 0.0
-    """Seconds since the epoch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

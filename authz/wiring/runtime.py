@@ -17,14 +17,10 @@ from authz.authn.jwks import RemoteKeys, StaticKeys
 from authz.authn.jwt import TokenVerifier
 from authz.authn.keys import KeySet
 from authz.config.load import Config
-from authz.config.responses import LoginShape
-from authz.core.enforce import Disclosure
 from authz.core.errors import Misconfigured, Problem
-from authz.core.login import Login, signing_key
 from authz.core.pipeline import Authorizer
-from authz.core.request import PathRules
 from authz.pdp.engine import is_panic
-from authz.service import Limits, Service
+from authz.service import Service
 from authz.stores.file import FileStore
 from authz.stores.watch import watch
 from authz.wiring.assembly import Assembly
@@ -36,6 +32,7 @@ from authz.wiring.issuers import IssuerPlan, RemotePlan
 from authz.wiring.keeper import Keeper, Kept
 from authz.wiring.policy_store import close_store, store_age
 from authz.wiring.reloading import Reloading
+from authz.wiring.service_settings import service_of
 
 if TYPE_CHECKING:
     from authz.stores.avp import AvpStore
@@ -110,9 +107,8 @@ class Runtime:
         policies = self.assembly.config.shape.policies
         limit, age = policies.oldest, self.freshness.age()
         told = f"version {self.assembly.compiled.version}, age {age:.0f} s"
-        if (
-            policies.decide != "local"
-        ):  # it has its own policies at hand; whether it answers, no other process knows better
+        if policies.decide != "local":
+            # It has its own policies at hand. Whether it answers just now is no better known to another pod.
             return True, f"{told}; Verified Permissions may be asked"
         return limit is None or age <= limit, told
 
@@ -130,31 +126,13 @@ class Runtime:
         authorizer = self._authorizer(assembly, tokens)
         await self.deciding.connect()
         self.freshness.content_age = store_age(assembly.store)
-        self._set_service(assembly, authorizer)
+        self._service = service_of(assembly, authorizer, self._service)
         self._tokens, self._assembly = tokens, assembly
         self._applied.set()
         for told in self.on_apply:
             told(assembly)
         for remote in [plan for plan in self._remote if plan not in wanted]:
             await self._remote.pop(remote).stop()
-
-    def _set_service(self, assembly: Assembly, authorizer: Authorizer) -> None:
-        shape = assembly.config.shape
-        limits = Limits(deadline=shape.limits.deadline, in_flight=shape.limits.in_flight)
-        disclosure = Disclosure(
-            realm=shape.responses.realm,
-            deny_messages=shape.responses.deny_messages,
-            policies=shape.responses.policies,
-            html=shape.responses.html,
-            login=_login(shape.responses.login),
-        )
-        rules = PathRules(**shape.paths.model_dump())
-        if self._service is None:
-            self._service = Service(authorizer=authorizer, limits=limits, disclosure=disclosure, path_rules=rules)
-            return
-        service = self._service
-        service.limits, service.disclosure, service.path_rules = limits, disclosure, rules
-        service.authorizer = authorizer
 
     async def _start(self, plan: RemotePlan) -> RemoteKeys:
         keys = RemoteKeys(
@@ -289,18 +267,6 @@ class Runtime:
         for keys in self._remote.values():
             await keys.stop()
         self._remote.clear()
-
-
-def _login(shape: LoginShape | None) -> Login | None:
-    if shape is None:
-        return None
-    return Login(
-        url=shape.url,
-        key=signing_key(shape.key),
-        hosts=shape.hosts,
-        parameter=shape.parameter,
-        valid=shape.valid,
-    )
 
 
 def _same_verifier(one: Assembly, other: Assembly) -> bool:

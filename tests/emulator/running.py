@@ -28,6 +28,16 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 
+ALONE = {
+    "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
+    "AWS_SECRET_ACCESS_KEY": "no-secret",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+}
+"""An environment for whoever goes by it: credentials of nobody, and nothing of this machine's."""
+
+
 class Emulator:
     """What a test has of a running emulator. `client` and `store` are synchronous."""
 

@@ -12,7 +12,7 @@ import authz
 from authz.wiring import assemble
 from authz.wiring.library import Connection
 from authz.wiring.runtime import running
-from tests.emulator.running import emulator_thread
+from tests.emulator.running import ALONE, emulator_thread
 
 SCHEMA = {
     "Ns": {
@@ -115,13 +115,7 @@ def emulator(tmp_path_factory):
 
 @pytest.fixture
 def site(tmp_path, emulator, monkeypatch):
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
-        "AWS_SECRET_ACCESS_KEY": "no-secret",
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_CONFIG_FILE": "/dev/null",
-        "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
-    }.items():
+    for name, value in ALONE.items():
         monkeypatch.setenv(name, value)
     emulator.switches.clear()
     yield Site(tmp_path, emulator)

@@ -16,7 +16,7 @@ from authz.observe.metrics import Metrics
 from authz.wiring import assemble
 from authz.wiring.runtime import running
 from authz.wiring.sinks import runtime_metrics
-from tests.emulator.running import emulator_thread
+from tests.emulator.running import ALONE, emulator_thread
 from tests.faults.conftest import Decider, permit
 from tests.faults.conftest import Site as BareSite
 
@@ -42,13 +42,7 @@ def emulator():
 
 @pytest.fixture
 def site(tmp_path, emulator, monkeypatch):
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
-        "AWS_SECRET_ACCESS_KEY": "no-secret",
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_CONFIG_FILE": "/dev/null",
-        "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
-    }.items():
+    for name, value in ALONE.items():
         monkeypatch.setenv(name, value)
     emulator.switches.clear()
     yield Site(tmp_path, emulator)
