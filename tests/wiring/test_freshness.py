@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import pytest
@@ -33,6 +33,8 @@ class Store:
     version: str = "1"
     reachable: bool = True
     snapshot_trouble: str = ""
+    kept: list[str] = field(default_factory=list)
+    """Versions of which the snapshot was told that they decide."""
 
     def poll(self) -> bool:
         if not self.reachable:
@@ -42,6 +44,9 @@ class Store:
 
     def read(self) -> PolicySnapshot:
         return PolicySnapshot(version=self.version, policies=())
+
+    def keep(self, version: str) -> None:
+        self.kept.append(version)
 
 
 @pytest.fixture
