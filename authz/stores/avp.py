@@ -8,7 +8,8 @@ is looked at too. The last good content also stands on disk (`snapshot`), for a 
 reached.
 
 A listing of several pages is not of one moment: what changes while it is made is seen in part until the next look,
-which therefore follows a change at once.
+which therefore follows a change at once. A forbid that such a listing does not show counts for one look more
+(`avp_linger`).
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from authz.aws.settings import AvpSettings
 from authz.core.errors import Misconfigured, PoliciesUnavailable
 from authz.core.model import PolicySnapshot
 from authz.core.pieces import Pause, no_pause
-from authz.stores.avp_calls import PAGE, Calls, ClientFactory, Stopped
+from authz.stores.avp_calls import Calls, ClientFactory, Stopped
 from authz.stores.avp_content import Content
+from authz.stores.avp_linger import lingering
 from authz.stores.avp_look import Found, Looking
 from authz.stores.avp_pace import NextLook
 from authz.stores.avp_pool import Pool, results
@@ -112,6 +114,8 @@ class AvpStore:
         self._file = SnapshotFile(settings, pause=pause, place=_place(reached))
         self._pool: Pool | None = None
         self._good: _Good | None = None
+        self._lingered: frozenset[str] = frozenset()
+        """Ids of what counts since the last look though that did not list it."""
         self._lock = threading.Lock()
         self._keeping = threading.Lock()
         self.trouble: str = ""
@@ -263,21 +267,31 @@ class AvpStore:
         if self.settings.with_policies:
             limits = (self.settings.max_policies, self.settings.max_characters)
             found = Looking(self._calls, pool, limits, self._pause).look()
-        policies, templates = results(pool.policies, found.policies), results(pool.templates, found.templates)
-        links = tuple(found.links[id] for id in sorted(found.links))
         before = self._good.content if self._good is not None else None
-        other = before is None or (before.policies, before.templates, before.links) != (policies, templates, links)
-        source = self._rest.identity_source(store, turn)  # before the schema, whose lack could be that of the store
-        content = Content(
-            store=store,
-            policies=policies,
-            templates=templates,
-            links=links,
-            identity_source=source,
-            schema=self._rest.schema(store, turn, again=other),
+        content, waits = self._listed(pool, found, before)
+        other = before is None or (before.policies, before.templates, before.links) != (
+            content.policies,
+            content.templates,
+            content.links,
         )
-        changed = self._take(content, verified_at, clock)
-        return changed, found.vanished or (changed and len(policies) + len(links) > PAGE)
+        source = self._rest.identity_source(store, turn)  # before the schema, whose lack could be that of the store
+        schema = self._rest.schema(store, turn, again=other)
+        changed = self._take(replace(content, identity_source=source, schema=schema), verified_at, clock)
+        self._lingered = waits
+        return changed, found.vanished or bool(waits) or (changed and found.pages > 1)
+
+    def _listed(self, pool: Pool, found: Found, before: Content | None) -> tuple[Content, frozenset[str]]:
+        """The policies that count now, and the ids of those among them that were not listed."""
+        content = Content(
+            store=pool.store,
+            policies=results(pool.policies, found.policies),
+            templates=results(pool.templates, found.templates),
+            links=tuple(found.links[id] for id in sorted(found.links)),
+        )
+        if before is None or before.store != pool.store or found.pages <= 1:
+            return content, frozenset()
+        left = lingering(before, content, self._lingered)
+        return left.beside(content), left.ids
 
     def _take(self, content: Content, verified_at: float, clock: float) -> bool:
         good = self._good

@@ -14,6 +14,8 @@ from authz.aws.budget import Budget
 from authz.aws.errors import AvpError, Kind, classified
 from authz.stores.avp_content import encodable
 
+OK = "ok"
+"""Of a call: it was answered."""
 PAGE = 50
 """Items of one page; the most that the service gives (API reference, `maxResults`)."""
 MAX_EMPTY_PAGES = 100
@@ -98,7 +100,7 @@ class Calls:
                 self._count(operation, error.kind.value)
                 self._before_another(error, tries)
             else:
-                self._count(operation, "ok")
+                self._count(operation, OK)
                 self._answered = True
                 return answer
 
@@ -138,6 +140,10 @@ class Calls:
                 raise unreadable(operation, "a page's `nextToken` is no text, or came before")
             seen.add(token)
             following["nextToken"] = token
+
+    def answered(self, operation: str) -> int:
+        """How many calls of the operation were answered so far."""
+        return self.counts.get((operation, OK), 0)
 
     def pause(self, seconds: float) -> None:
         """Waits, with jitter. Raises Stopped."""

@@ -34,6 +34,8 @@ class Found:
     policies: dict[str, Stamp] = field(default_factory=dict)
     templates: dict[str, Stamp] = field(default_factory=dict)
     links: dict[str, TemplateLink] = field(default_factory=dict)
+    pages: int = 0
+    """Of the list of policies. Several are not of one moment."""
     vanished: bool = False
     """Something was listed, and gone when it was fetched: by now the store may hold something else."""
 
@@ -74,6 +76,7 @@ class Looking:
 
     def _list_policies(self, found: Found) -> None:
         store, operation = self._pool.store, "ListPolicies"
+        pages = self._calls.answered(operation)
         for item in self._calls.pages(operation, "policies", self._most, policyStoreId=store):
             id = self._own(item, "policyId", operation)
             kind = item.get("policyType")
@@ -86,6 +89,7 @@ class Looking:
                 text = f"policy `{id}` is of a type that is not known here: it cannot be replicated"
                 self._problems.append(Problem(message=text, file=place(store, id)))
             self._pause()
+        found.pages = self._calls.answered(operation) - pages
 
     def _list_templates(self, found: Found) -> None:
         operation = "ListPolicyTemplates"
