@@ -1,13 +1,12 @@
 """BatchIsAuthorized through a real client; with tokens: test_tokens.py. The ids name edge cases (section H)."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.emulator.running import Emulator, emulator_thread
+from tests.emulator.running import Emulator
 
 POLICIES = [
     'permit(principal == App::User::"u0", action, resource);',
@@ -23,17 +22,6 @@ def user(n: int) -> dict[str, str]:
 
 def doc(n: int) -> dict[str, str]:
     return {"entityType": "App::Doc", "entityId": f"d{n}"}
-
-
-@pytest.fixture(scope="module")
-def emulated() -> Iterator[Emulator]:
-    with emulator_thread() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def client(emulated: Emulator) -> Any:
-    return emulated.client()
 
 
 @pytest.fixture(scope="module")

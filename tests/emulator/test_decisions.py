@@ -1,7 +1,6 @@
 """IsAuthorized through a real client; the ids name the edge cases of Verified Permissions' fact sheet (section H)."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -34,17 +33,6 @@ ANN = {"entityType": "App::User", "entityId": "ann"}
 DOC = {"entityType": "App::Doc", "entityId": "doc"}
 READ = {"actionType": "App::Action", "actionId": "Read"}
 ASKED: dict[str, Any] = {"principal": ANN, "action": READ, "resource": DOC}
-
-
-@pytest.fixture(scope="module")
-def emulated() -> Iterator[Emulator]:
-    with emulator_thread() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def client(emulated: Emulator) -> Any:
-    return emulated.client()
 
 
 @pytest.fixture(scope="module")

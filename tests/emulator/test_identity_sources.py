@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ from botocore.exceptions import ClientError
 
 from tests.authn.issuing import jwk
 from tests.authn.key_server import DISCOVERY, KeyServer
-from tests.emulator.running import Emulator, emulator, emulator_thread
+from tests.emulator.running import emulator, emulator_thread
 
 POOL = "arn:aws:cognito-idp:eu-central-1:123456789012:userpool/eu-central-1_AbC123"
 COGNITO: dict[str, Any] = {"cognitoUserPoolConfiguration": {"userPoolArn": POOL}}
@@ -23,22 +22,6 @@ OIDC: dict[str, Any] = {
     }
 }
 MISSING = "ISmissing1111111111111"
-
-
-@pytest.fixture(scope="module")
-def emulated() -> Iterator[Emulator]:
-    with emulator_thread() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def client(emulated: Emulator) -> Any:
-    return emulated.client()
-
-
-@pytest.fixture
-def store(emulated: Emulator) -> str:
-    return emulated.store()
 
 
 def created(client: Any, store: str, configuration: Any = COGNITO, **more: Any) -> str:

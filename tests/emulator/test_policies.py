@@ -5,7 +5,6 @@ import re
 import pytest
 
 from tests.emulator.refusals import refused
-from tests.emulator.running import emulator_thread
 
 PERMIT = "permit(principal, action, resource);"
 SCHEMA = {
@@ -18,22 +17,6 @@ SCHEMA = {
         "actions": {"read": {"appliesTo": {"principalTypes": ["User"], "resourceTypes": ["Doc"]}}},
     }
 }
-
-
-@pytest.fixture(scope="module")
-def emulated():
-    with emulator_thread() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def client(emulated):
-    return emulated.client()
-
-
-@pytest.fixture
-def store(emulated):
-    return emulated.store()
 
 
 def create(client, store, statement, **more):

@@ -5,7 +5,6 @@ import json
 import pytest
 
 from tests.emulator.refusals import refused
-from tests.emulator.running import emulator_thread
 
 GOOD = {
     "App": {
@@ -13,22 +12,6 @@ GOOD = {
         "actions": {"read": {"appliesTo": {"principalTypes": ["User"], "resourceTypes": ["User"]}}},
     }
 }
-
-
-@pytest.fixture(scope="module")
-def emulated():
-    with emulator_thread() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def client(emulated):
-    return emulated.client()
-
-
-@pytest.fixture
-def store(emulated):
-    return emulated.store()
 
 
 def put(client, store, schema):

@@ -8,22 +8,6 @@ from tests.emulator.refusals import refused
 from tests.emulator.running import emulator_thread
 
 
-@pytest.fixture(scope="module")
-def emulated():
-    with emulator_thread() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def client(emulated):
-    return emulated.client()
-
-
-@pytest.fixture
-def store(emulated):
-    return emulated.store()
-
-
 def test_a_store_is_what_it_was_made_as(client):
     made = client.create_policy_store(
         validationSettings={"mode": "STRICT"}, description="for tests", deletionProtection="ENABLED", tags={"team": "a"}

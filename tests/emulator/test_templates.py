@@ -3,7 +3,6 @@
 import pytest
 
 from tests.emulator.refusals import refused
-from tests.emulator.running import emulator_thread
 
 BOTH = "permit(principal == ?principal, action, resource in ?resource);"
 ONE = 'permit(principal in ?principal, action == Action::"read", resource == R::"r");'
@@ -15,22 +14,6 @@ SCHEMA = {
         "actions": {"read": {"appliesTo": {"principalTypes": ["User"], "resourceTypes": ["Doc"]}}},
     }
 }
-
-
-@pytest.fixture(scope="module")
-def emulated():
-    with emulator_thread() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def client(emulated):
-    return emulated.client()
-
-
-@pytest.fixture
-def store(emulated):
-    return emulated.store()
 
 
 def uid(kind, id):

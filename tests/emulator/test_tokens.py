@@ -268,11 +268,6 @@ def emulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def client(emulated: Emulator) -> Any:
-    return emulated.client()
-
-
 POLICIES = [
     f'permit(principal == App::User::"{POOL}|u-1", action == App::Action::"Read", resource);',
     f'permit(principal in App::Group::"{POOL}|staff", action, resource == App::Doc::"staff");',

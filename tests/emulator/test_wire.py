@@ -14,12 +14,6 @@ SIGNED = "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20260101/us-east-1/verifiedper
 HEADERS = {"Content-Type": "application/x-amz-json-1.0", "Authorization": SIGNED}
 
 
-@pytest.fixture(scope="module")
-def emulated():
-    with emulator_thread() as running:
-        yield running
-
-
 def call(url, body=b"{}", *, operation="ListPolicyStores", method="POST", path="/", **headers):
     sent = {**HEADERS, "X-Amz-Target": f"VerifiedPermissions.{operation}"}
     for name, value in headers.items():
