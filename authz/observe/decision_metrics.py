@@ -14,7 +14,8 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from authz.observe.values import clean
 
 SINGLE_PRICE = 0.000005
-"""Dollars for one authorization request (Verified Permissions, pricing page)."""
+"""Dollars for one authorization request (https://aws.amazon.com/verified-permissions/pricing); a full batch costs the
+same for each of its decisions."""
 
 _Labels = TypeVar("_Labels", bound=tuple[str, ...])
 

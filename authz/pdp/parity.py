@@ -90,16 +90,6 @@ class ParityCheck:
         return self._last is not None and self._clock() - self._last < self.settings.alarm
 
     @property
-    def saved_calls(self) -> int:
-        """Calls of Verified Permissions that local decisions spared; those of checks are counted by themselves."""
-        return self.counters.decisions
-
-    @property
-    def saved_dollars(self) -> float:
-        """What they would have cost."""
-        return self.counters.decisions * self.settings.price
-
-    @property
     def pending(self) -> int:
         """Checks that have not ended."""
         return len(self._waiting) + self._asking + self._settling

@@ -10,10 +10,6 @@ from typing import Literal
 from authz.core.errors import Reason
 from authz.core.model import Decision
 
-PRICE = 0.000005
-"""Dollars for one decision of Verified Permissions (https://aws.amazon.com/verified-permissions/pricing); a full batch
-costs the same for each of its decisions."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParitySettings:
@@ -34,8 +30,6 @@ class ParitySettings:
     """Calls at once."""
     alarm: float = 3600.0
     """Seconds for which one divergence is told as an alarm."""
-    price: float = PRICE
-    """Dollars for one decision of Verified Permissions."""
 
 
 DEFAULTS = ParitySettings()
